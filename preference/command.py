@@ -1,0 +1,62 @@
+"""How every stage starts: arguments, quiet libraries, the Hub off, errors for people."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from preference.errors import InputError
+
+
+def always(args: argparse.Namespace) -> bool:
+    return True
+
+
+def never(args: argparse.Namespace) -> bool:
+    return False
+
+
+def run(
+    main: Callable[[argparse.Namespace], None],
+    *,
+    network: Callable[[argparse.Namespace], bool] = never,
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> None:
+    """Run a stage's `main` and exit: 0, or 1 after one message on standard error.
+
+    Args:
+        main: takes the parsed arguments; its module's docstring is the help text.
+        network: whether the stage may reach the Hub; else every client is switched off.
+        arguments: adds the stage's own command line options.
+    """
+    module = sys.modules[main.__module__]
+    name = module.__spec__.name if module.__spec__ else main.__module__
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=module.__doc__)
+    arguments(parser)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for library in ("dvclive", "httpx", "filelock", "fsspec", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    if not network(args):
+        switch_hub_off()
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.set_verbosity_error()
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+    try:
+        main(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; earlier results are as they were", file=sys.stderr)
+        sys.exit(130)
+
+
+def switch_hub_off() -> None:
+    """Make the Hub's client refuse every request, here and in child processes."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    client = sys.modules.get("huggingface_hub.constants")
+    if client is not None:
+        # The client read the environment when it was imported.
+        client.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]

@@ -1,0 +1,69 @@
+"""Device and precision, from what params ask for to what this machine has."""
+
+import torch
+from accelerate import Accelerator
+
+from preference.errors import InputError
+from preference.params import Params, Runtime
+
+
+def accelerator(params: Params) -> Accelerator:
+    """The `accelerate` object through which a stage places, casts and distributes.
+
+    Raises:
+        InputError: the device or the precision asked for is not to be had here.
+    """
+    device = _device(params.runtime)
+    precision = _precision(params.precision, device)
+    if params.runtime.workers is not None:
+        torch.set_num_threads(params.runtime.workers)
+    made = Accelerator(
+        cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision
+    )
+    if made.num_processes > 1:
+        raise InputError(
+            f"LAUNCH started {made.num_processes} processes, but the stages run in one; "
+            "start them with --num_processes 1"
+        )
+    return made
+
+
+def context(accelerator: Accelerator) -> dict[str, str]:
+    """What a metric was computed on: device type and resolved precision."""
+    precision = accelerator.mixed_precision
+    return {
+        "device": accelerator.device.type,
+        "precision": "fp32" if precision == "no" else precision,
+    }
+
+
+def _device(runtime: Runtime) -> str:
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if runtime.device == "auto":
+        return next(name for name, here in available.items() if here)
+    if not available[runtime.device]:
+        raise InputError(
+            f"params.yaml: runtime.device: {runtime.device} is not available to torch "
+            f"{torch.__version__} on this machine; use auto or cpu"
+        )
+    return runtime.device
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted == "auto":
+        if device == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            return "bf16" if native else "fp16"
+        fast = device == "cpu" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+        return "bf16" if fast else "fp32"
+    if wanted == "fp16" and device == "cpu":
+        raise InputError(
+            "params.yaml: precision: fp16 needs a GPU; on this machine use fp32, bf16 or auto"
+        )
+    return wanted

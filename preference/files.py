@@ -1,0 +1,49 @@
+"""Outputs that are whole or absent: written beside their place, moved there when complete."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success move the file or directory there.
+
+    On failure the temporary is removed and what stood at `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            # A directory cannot be replaced in one step: move the old one aside first.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            os.rename(path, old)
+            os.rename(temporary, path)
+            _remove(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write one flat JSON object, in the order given; NaN, which JSON lacks, becomes null."""
+    known = {key: None if value != value else value for key, value in values.items()}
+    write_text(path, json.dumps(known, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

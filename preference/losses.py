@@ -1,0 +1,62 @@
+"""The objectives' losses: pure functions of log-probabilities, one value an example."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sft(logp: Tensor) -> Tensor:
+    """Cross-entropy of whole responses.
+
+    Args:
+        logp: (responses,), summed log-probabilities in nats.
+
+    Returns:
+        (responses,), nats. A step's loss is their sum over the step's scored tokens: the mean by
+        token of the whole step, which a mean of micro-batch means would be only if all
+        micro-batches had equally many tokens.
+    """
+    return -logp
+
+
+def dpo(
+    policy_chosen: Tensor,
+    policy_rejected: Tensor,
+    reference_chosen: Tensor,
+    reference_rejected: Tensor,
+    beta: float,
+) -> Tensor:
+    """Direct preference optimization, equation 7 of Rafailov et al. 2023 (arXiv:2305.18290).
+
+    -log sigmoid(r_chosen - r_rejected) with r = beta x (policy - reference).
+
+    Args:
+        policy_chosen: (pairs,), log-probabilities in nats, sums or means over tokens; so are the
+            other three.
+        beta: strength of the tie to the reference.
+
+    Returns:
+        (pairs,), losses in nats.
+    """
+    chosen = policy_chosen - reference_chosen
+    rejected = policy_rejected - reference_rejected
+    return -F.logsigmoid(beta * (chosen - rejected))
+
+
+def kto(
+    policy: Tensor, reference: Tensor, desirable: Tensor, beta: float, target_kl: float
+) -> Tensor:
+    """Simple KTO: Ethayarajh et al. 2024 (arXiv:2402.01306) with a constant for the KL term.
+
+    -log sigmoid(r - target_kl) for a desirable example, -log sigmoid(target_kl - r) for an
+    undesirable one, r = beta x (policy - reference).
+
+    Args:
+        policy: (examples,), log-probabilities in nats, sums or means over tokens; so is
+            `reference`.
+        desirable: (examples,), boolean labels.
+
+    Returns:
+        (examples,), losses in nats.
+    """
+    above = beta * (policy - reference) - target_kl
+    return -F.logsigmoid(above.where(desirable, -above))

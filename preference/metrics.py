@@ -1,0 +1,67 @@
+"""Metrics of the scores of one split: pure functions of arrays, means over pairs or examples."""
+
+import numpy as np
+from scipy.special import log_expit
+
+from preference.tables import Scores
+
+Metrics = dict[str, float]
+
+
+def pair_metrics(scores: Scores, normalize: bool) -> Metrics:
+    """How often and by how much chosen scores above rejected, without a reference.
+
+    `pair_acc` is the share of pairs with chosen strictly above rejected, `margin` the mean of
+    chosen minus rejected, in nats (by token if `normalize`).
+    """
+    margins = pair_margins(scores, normalize)
+    return {"pair_acc": float(np.mean(margins > 0)), "margin": float(np.mean(margins))}
+
+
+def pair_margins(scores: Scores, normalize: bool) -> np.ndarray:
+    """Chosen minus rejected, (pairs,)."""
+    chosen, rejected = scores.responses(normalize)
+    return chosen - rejected
+
+
+def dpo_metrics(policy: Scores, reference: Scores, normalize: bool, beta: float) -> Metrics:
+    """DPO's loss, `dpo_acc` (share with the chosen reward strictly higher) and mean `reward`."""
+    chosen, rejected = _rewards(policy, reference, normalize, beta)
+    reward = chosen - rejected
+    return {
+        "loss": float(np.mean(-log_expit(reward))),
+        "dpo_acc": float(np.mean(reward > 0)),
+        "reward": float(np.mean(reward)),
+    }
+
+
+def kto_metrics(
+    policy: Scores, reference: Scores, normalize: bool, beta: float, target_kl: float
+) -> Metrics:
+    """Simple KTO's loss, `label_acc` (share where reward > 0 equals the label), mean rewards.
+
+    Both halves of every pair count as examples. `pair_margin` is the margin by its other name.
+    """
+    desired, undesired = _rewards(policy, reference, normalize, beta)
+    rewards = np.concatenate([desired, undesired])
+    labels = np.arange(len(rewards)) < len(desired)
+    above = np.where(labels, rewards - target_kl, target_kl - rewards)
+    return {
+        "loss": float(np.mean(-log_expit(above))),
+        "label_acc": float(np.mean((rewards > 0) == labels)),
+        "mean_reward": float(np.mean(rewards)),
+        "desired_reward": float(np.mean(desired)),
+        "undesired_reward": float(np.mean(undesired)),
+        "pair_margin": pair_metrics(policy, normalize)["margin"],
+    }
+
+
+def _rewards(
+    policy: Scores, reference: Scores, normalize: bool, beta: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Implicit rewards beta x (policy - reference) of chosen and rejected, (pairs,) each."""
+    if not np.array_equal(policy.rows, reference.rows):
+        raise ValueError("policy and reference scores are of different pairs")
+    sides = zip(policy.responses(normalize), reference.responses(normalize), strict=True)
+    chosen, rejected = (beta * (ours - theirs) for ours, theirs in sides)
+    return chosen, rejected

@@ -1,0 +1,116 @@
+"""From a raw split to prepared pairs, in bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from preference import tokens
+from preference.errors import InputError
+from preference.progress import bar
+from preference.tables import PREPARED, RAW, writing
+from preference.transcripts import Pair, Unusable, split
+
+BATCH_ROWS = 4_000
+SKIPPED_ROWS_NAMED = 20
+
+
+@dataclass
+class Counts:
+    """What became of one split; tokens are as kept, EOS included.
+
+    `truncated_pairs` lost tokens of the prompt, or of a response, to `max_length`;
+    `skipped_rows` names the first skipped rows of the source.
+    """
+
+    rows_read: int = 0
+    pairs: int = 0
+    skipped: dict[str, int] = field(default_factory=lambda: {reason.value: 0 for reason in Unusable})
+    skipped_rows: list[int] = field(default_factory=list)
+    truncated_pairs: int = 0
+    prompt_tokens: int = 0
+    chosen_tokens: int = 0
+    rejected_tokens: int = 0
+
+    def skip(self, row: int, reason: Unusable) -> None:
+        self.skipped[reason] += 1
+        if len(self.skipped_rows) < SKIPPED_ROWS_NAMED:
+            self.skipped_rows.append(row)
+
+    def describe(self) -> str:
+        reasons = ", ".join(f"{count} {name}" for name, count in self.skipped.items() if count)
+        return f"{self.pairs} pairs of {self.rows_read} rows read; skipped: {reasons or 'none'}"
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def prepare(
+    raw: Path, out: Path, *, tokenizer_from: Path, max_length: int, pairs: int | None
+) -> Counts:
+    """Write the first usable pairs of a raw split as a table of `tables.PREPARED`.
+
+    Args:
+        raw: a table of `tables.RAW`.
+        out: the table to write.
+        tokenizer_from: directory of the model whose tokenizer is used.
+        max_length: tokens that prompt and response may have together.
+        pairs: how many to take; None takes all.
+
+    Raises:
+        InputError: no row gives a pair.
+    """
+    tokenizer, eos_id = tokens.load(tokenizer_from)
+    counts = Counts()
+    with (
+        pq.ParquetFile(raw) as file,
+        writing(out, PREPARED) as writer,
+        bar(f"prepare {out.stem}", pairs or file.metadata.num_rows, "pairs") as progress,
+    ):
+        for rows, texts in _usable(file, counts, pairs):
+            batch, truncated = tokens.prepare(tokenizer, eos_id, max_length, rows, texts)
+            kept = set(batch["row"].to_pylist())
+            for row in rows:
+                if row not in kept:
+                    counts.skip(row, Unusable.NO_TOKENS)
+            writer.write_batch(batch)
+            counts.pairs += batch.num_rows
+            counts.truncated_pairs += truncated
+            for name in ("prompt", "chosen", "rejected"):
+                lengths = pc.sum(pc.list_value_length(batch[f"{name}_ids"])).as_py() or 0
+                setattr(counts, f"{name}_tokens", getattr(counts, f"{name}_tokens") + lengths)
+            progress.update(batch.num_rows)
+    if not counts.pairs:
+        raise InputError(
+            f"{raw}: none of its {counts.rows_read} rows gives a usable pair ({counts.describe()})"
+            "; each needs a prompt that both dialogues share, then two responses that are not "
+            "empty; check data.source"
+        )
+    return counts
+
+
+def _usable(
+    file: pq.ParquetFile, counts: Counts, wanted: int | None
+) -> Iterator[tuple[list[int], list[Pair]]]:
+    """Usable pairs with their row numbers, in chunks, until as many as wanted are written."""
+    for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
+        rows: list[int] = []
+        texts: list[Pair] = []
+        for chosen, rejected in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if wanted is not None and counts.pairs + len(rows) == wanted:
+                break
+            row = counts.rows_read
+            counts.rows_read += 1
+            found = split(chosen, rejected)
+            if isinstance(found, Unusable):
+                counts.skip(row, found)
+            else:
+                rows.append(row)
+                texts.append(found)
+        if rows:
+            yield rows, texts
+        if counts.pairs == wanted:
+            return

@@ -1,0 +1,240 @@
+"""Where preference data comes from: the embedded demo, files, or the Hub.
+
+Each source is a function that yields the rows of one split as `Batch`es of two text columns.
+"""
+
+import glob
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from preference import demo
+from preference.errors import InputError
+from preference.params import Data
+from preference.tables import RAW
+
+SPLITS = ("train", "test")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+BATCH_ROWS = 10_000
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class Row(NamedTuple):
+    chosen: str
+    rejected: str
+
+
+def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
+    """The rows of one split, `train` or `test`, as record batches of `tables.RAW`.
+
+    Raises:
+        InputError: the source does not exist, is not pinned, cannot be reached, or holds a row
+            that is not two texts.
+    """
+    if data.source == "demo":
+        return _batched(
+            (Row(*texts) for texts in demo.rows(split, data.demo)), f"data.source demo, {split}"
+        )
+    files = find_files(data.source)
+    if files is not None:
+        return _read_files(_of_split(files, split, data.source))
+    assert isinstance(data.source, str)
+    commit = require_commit(data.source, data.revision, "params.yaml: data.source", "data.revision")
+    return _read_hub(data.source, commit, split)
+
+
+def require_commit(name: str, revision: str | None, where: str, revision_key: str) -> str:
+    """The commit to which a Hub id is pinned; a branch or nothing would change under the result.
+
+    Args:
+        where: what named the id, for the error message.
+        revision_key: what should have pinned it.
+    """
+    if not HUB_ID.fullmatch(name):
+        raise InputError(f"{where}: {name!r}: no such file or directory")
+    if revision is None or not COMMIT.fullmatch(revision):
+        raise InputError(
+            f"{where}: {name!r} is no file or directory here, so it is taken as a Hub id, and "
+            f"{revision_key} must pin it to a commit of 40 hex digits (it is {revision!r}); find "
+            "the commit under 'Files and versions' on its Hub page. If you meant a path, check "
+            "the spelling"
+        )
+    return revision
+
+
+def find_files(source: str | list[str]) -> list[Path] | None:
+    """The files that a path, a pattern or a list of them names, sorted; None for a Hub id."""
+    patterns = [source] if isinstance(source, str) else source
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            matches = [p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
+        elif path.is_file():
+            matches = [path]
+        else:
+            matches = [Path(p) for p in glob.glob(str(path), recursive=True)]
+        looks_local = glob.has_magic(pattern) or pattern.startswith((".", "/", "~"))
+        if not matches and isinstance(source, str) and not looks_local and not path.is_dir():
+            if not pattern.endswith(SUFFIXES):
+                return None
+        if not matches:
+            raise InputError(
+                f"params.yaml: data.source: {pattern!r} names no file; expected a directory with "
+                f"(or a pattern for) train and test files ending in {', '.join(SUFFIXES)}"
+            )
+        found += matches
+    return sorted(set(found))
+
+
+def _of_split(files: list[Path], split: str, source: str | list[str]) -> list[Path]:
+    word = re.compile(rf"(?<![a-z]){split}(?![a-z])")
+    chosen = [path for path in files if word.search(path.name.lower())]
+    if not chosen:
+        names = ", ".join(path.name for path in files[:5])
+        raise InputError(
+            f"params.yaml: data.source: {source!r} has no {split} file; a file belongs to the "
+            f"split that its name holds as a word, as in {split}.jsonl.gz (found: {names})"
+        )
+    kinds = {next((s for s in SUFFIXES if path.name.endswith(s)), path.suffix) for path in chosen}
+    if not kinds <= set(SUFFIXES):
+        raise InputError(f"{chosen[0]}: expected a file ending in {', '.join(SUFFIXES)}")
+    if len(kinds) > 1:
+        raise InputError(
+            f"params.yaml: data.source: the {split} split comes as {' and as '.join(sorted(kinds))}"
+            " at once, perhaps the same rows twice; name one kind with a pattern such as "
+            "path/*.parquet"
+        )
+    return chosen
+
+
+def _read_files(files: list[Path]) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        if path.name.endswith(".parquet"):
+            yield from _read_parquet(path)
+        else:
+            yield from _batched(_read_jsonl(path), str(path))
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    opener = gzip.open if path.name.endswith(".gz") else open
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parse(line, f"{path}, line {number}")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, after line {number}: not UTF-8 ({error})") from None
+    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        raise InputError(
+            f"{path}, after line {number}: cannot be read ({error}); fetch the file again"
+        ) from None
+
+
+def _parse(line: str, where: str) -> Row:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}); mend or remove the line") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected an object with the keys chosen and rejected")
+    for name in RAW.names:
+        if name not in record:
+            raise InputError(
+                f"{where}: no column {name!r} (it has {', '.join(sorted(record)) or 'none'}); "
+                "each row needs chosen and rejected"
+            )
+        if not isinstance(record[name], str):
+            raise InputError(
+                f"{where}: column {name!r} must be text, but is {json.dumps(record[name])[:60]}"
+            )
+    return Row(record["chosen"], record["rejected"])
+
+
+def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(file.schema_arrow, str(path))
+            row = 0
+            for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
+                yield _checked(batch.select(RAW.names), str(path), row)
+                row += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path}: not readable as Parquet ({error}); fetch the file again"
+        ) from None
+
+
+def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
+    # Only this source needs the import, which costs about a second.
+    from datasets import load_dataset
+
+    where = f"Hub dataset {name} at {commit}, {split}"
+    try:
+        dataset = load_dataset(name, revision=commit, split=split)
+    except Exception as error:
+        # The client raises errors of half a dozen libraries; all of them mean the same here.
+        raise InputError(
+            f"{where}: cannot be fetched ({type(error).__name__}: {str(error)[:300]}). Check the "
+            "network, data.source and data.revision; or download the files and set data.source to "
+            "their directory"
+        ) from error
+    _check_columns(dataset.features.arrow_schema, where)
+    row = 0
+    for table in dataset.select_columns(RAW.names).with_format("arrow").iter(BATCH_ROWS):
+        for batch in table.to_batches():
+            yield _checked(batch, where, row)
+            row += batch.num_rows
+
+
+def _check_columns(schema: pa.Schema, where: str) -> None:
+    for name in RAW.names:
+        if name not in schema.names:
+            raise InputError(
+                f"{where}: no column {name!r} (it has {', '.join(schema.names)}); each row needs "
+                "chosen and rejected"
+            )
+        kind = schema.field(name).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise InputError(f"{where}: column {name!r} must be text, but is {kind}")
+
+
+def _checked(batch: pa.RecordBatch, where: str, first_row: int) -> pa.RecordBatch:
+    for name in RAW.names:
+        column = batch.column(name)
+        if column.null_count:
+            row = first_row + column.is_null().to_pylist().index(True)
+            raise InputError(f"{where}, row {row}: column {name!r} must be text, but is null")
+    return batch.select(RAW.names).cast(RAW)
+
+
+def _batched(rows: Iterable[Row], where: str) -> Iterator[pa.RecordBatch]:
+    rows = iter(rows)
+    first_row = 0
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        try:
+            columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
+        except UnicodeEncodeError:
+            bad = next(i for i, row in enumerate(chunk) if not _is_unicode(row))
+            raise InputError(
+                f"{where}, row {first_row + bad}: holds half of a surrogate pair, which is no "
+                "character; mend or remove the row"
+            ) from None
+        yield pa.RecordBatch.from_arrays(columns, schema=RAW)
+        first_row += len(chunk)
+
+
+def _is_unicode(row: Row) -> bool:
+    try:
+        return bool("".join(row).encode() or True)
+    except UnicodeEncodeError:
+        return False

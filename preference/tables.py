@@ -1,0 +1,166 @@
+"""The Parquet tables that stages hand to each other, and how they look in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from preference.errors import InputError
+from preference.files import replacing
+
+RAW = pa.schema([("chosen", pa.string()), ("rejected", pa.string())])
+
+# `prompt_ids` holds as much of the prompt as the longer-kept side needs; each side sees the last
+# `*_prompt_tokens` of them, then its response.
+PREPARED = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("chosen_ids", pa.list_(pa.int32())),
+        ("rejected_ids", pa.list_(pa.int32())),
+        ("chosen_prompt_tokens", pa.int32()),
+        ("rejected_prompt_tokens", pa.int32()),
+    ]
+)
+
+# Summed log-probabilities in nats, and the number of tokens that each sum is over.
+SCORES = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("chosen_logp", pa.float64()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_logp", pa.float64()),
+        ("rejected_tokens", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths in one array: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def to_arrow(self) -> pa.ListArray:
+        return pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.values))
+
+    @staticmethod
+    def from_arrow(column: pa.ChunkedArray) -> "Ragged":
+        lists = column.combine_chunks()
+        lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+        return Ragged(lists.flatten().to_numpy(), np.append(0, np.cumsum(lengths)).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The prepared pairs of one split, in file order.
+
+    `rows`, `chosen_prompt_tokens` and `rejected_prompt_tokens` are of shape (pairs,); a side's
+    sequence is the last `*_prompt_tokens` tokens of its prompt, then its response.
+    """
+
+    rows: np.ndarray
+    prompt: Ragged
+    chosen: Ragged
+    rejected: Ragged
+    chosen_prompt_tokens: np.ndarray
+    rejected_prompt_tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model gives the responses of one split; every array is of shape (pairs,).
+
+    `*_logp` are sums in nats, `*_tokens` the numbers of scored tokens.
+    """
+
+    rows: np.ndarray
+    chosen_logp: np.ndarray
+    chosen_tokens: np.ndarray
+    rejected_logp: np.ndarray
+    rejected_tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def responses(self, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The scores of chosen and rejected: means over tokens if `normalize`, else sums."""
+        if normalize:
+            return self.chosen_logp / self.chosen_tokens, self.rejected_logp / self.rejected_tokens
+        return self.chosen_logp, self.rejected_logp
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer whose file appears at `path` only when it is complete."""
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        yield writer
+
+
+def read(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table that a stage wrote.
+
+    Raises:
+        InputError: the file is missing, damaged, or has other columns.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not readable as Parquet ({error}); run dvc repro") from None
+    if table.schema.names != schema.names:
+        raise InputError(
+            f"{path}: has columns {table.schema.names}, expected {schema.names}; run dvc repro"
+        )
+    return table
+
+
+def read_pairs(path: Path) -> Pairs:
+    table = read(path, PREPARED)
+    return Pairs(
+        rows=table["row"].to_numpy(),
+        prompt=Ragged.from_arrow(table["prompt_ids"]),
+        chosen=Ragged.from_arrow(table["chosen_ids"]),
+        rejected=Ragged.from_arrow(table["rejected_ids"]),
+        chosen_prompt_tokens=table["chosen_prompt_tokens"].to_numpy(),
+        rejected_prompt_tokens=table["rejected_prompt_tokens"].to_numpy(),
+    )
+
+
+def read_scores(path: Path) -> Scores:
+    table = read(path, SCORES)
+    return Scores(*(table[name].to_numpy() for name in SCORES.names))
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    columns = [
+        scores.rows,
+        scores.chosen_logp,
+        scores.chosen_tokens,
+        scores.rejected_logp,
+        scores.rejected_tokens,
+    ]
+    with writing(path, SCORES) as writer:
+        writer.write_table(pa.table(columns, schema=SCORES))

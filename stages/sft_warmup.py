@@ -1,0 +1,40 @@
+"""sft-warmup: fine-tune the base on the chosen responses."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from preference import command, devices, evaluation, models, objectives, params, tables, training
+from preference.metrics import pair_metrics
+
+PREPARED, BASE = Path("data/prepared"), Path("models/base")
+OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
+
+
+def main(args: Namespace) -> None:
+    settings = params.load()
+    accelerator = devices.accelerator(settings)
+    pairs = tables.read_pairs(PREPARED / "train.parquet")
+    test = tables.read_pairs(PREPARED / "test.parquet")
+    logps = evaluation.open_model(BASE, settings, accelerator)
+
+    def evaluate() -> dict[str, float]:
+        scores = evaluation.score(logps, test, settings, accelerator, "sft: test")
+        return pair_metrics(scores, settings.scoring.length_normalize)
+
+    training.fit(
+        logps,
+        objectives.sft(pairs),
+        pairs,
+        settings.sft,
+        accelerator,
+        seed=settings.seed,
+        tokens_per_batch=settings.runtime.tokens_per_batch,
+        evaluate=evaluate,
+        curves=CURVES,
+        description="sft",
+    )
+    models.save(logps.model, BASE, OUT)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,49 @@
+"""train: tune the model after SFT on the preferences, with DPO or KTO, on the cached reference."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from preference import command, devices, evaluation, models, objectives, params, tables, training
+
+PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
+OUT, CURVES = Path("models/policy"), Path("results/curves/train")
+
+
+def main(args: Namespace) -> None:
+    settings = params.load()
+    normalize = settings.scoring.length_normalize
+    accelerator = devices.accelerator(settings)
+    pairs = tables.read_pairs(PREPARED / "train.parquet")
+    test = tables.read_pairs(PREPARED / "test.parquet")
+    reference = tables.read_scores(REFERENCE / "test.parquet")
+    objective = objectives.OBJECTIVES[settings.train.objective](
+        pairs,
+        tables.read_scores(REFERENCE / "train.parquet"),
+        settings.train,
+        normalize,
+        settings.seed,
+    )
+    logps = evaluation.open_model(SFT, settings, accelerator)
+
+    def evaluate() -> dict[str, float]:
+        scores = evaluation.score(logps, test, settings, accelerator, "train: test")
+        return evaluation.all_metrics(scores, reference, settings.train, normalize)
+
+    training.fit(
+        logps,
+        objective,
+        pairs,
+        settings.train,
+        accelerator,
+        seed=settings.seed,
+        tokens_per_batch=settings.runtime.tokens_per_batch,
+        evaluate=evaluate,
+        start=evaluation.all_metrics(reference, reference, settings.train, normalize),
+        curves=CURVES,
+        description="train",
+    )
+    models.save(logps.model, SFT, OUT)
+
+
+if __name__ == "__main__":
+    command.run(main)
