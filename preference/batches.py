@@ -7,8 +7,8 @@ any single response, is plain sequences of prompt and response; both kinds share
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from preference.tables import Pairs
 
 Side = Literal["chosen", "rejected"]
+SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
 PADDING = -1  # segment of the positions that fill a row up
 
 
@@ -60,8 +61,10 @@ class Batch:
     shared: bool
 
     def to(self, device: torch.device) -> "Batch":
-        fields = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Batch(**fields)
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
 
     def model_inputs(self) -> dict[str, Tensor]:
         """Keyword arguments for a transformers model.
@@ -128,7 +131,7 @@ def _rows(pairs: Pairs, item: Item, share_prompts: bool) -> Iterator[_Row]:
         "rejected": pairs.rejected_prompt_tokens[item.pair],
     }
     responses = [getattr(pairs, side)[item.pair] for side in item.sides]
-    if share_prompts and len(set(kept[side] for side in item.sides)) == 1:
+    if share_prompts and len({kept[side] for side in item.sides}) == 1:
         yield _Row(prompt[len(prompt) - kept[item.sides[0]] :], responses)
     else:
         for side, response in zip(item.sides, responses, strict=True):
@@ -163,7 +166,8 @@ def micro_batches(sizes: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
     rows = width = 0
     for index in np.argsort(-sizes[:, 1], kind="stable"):
         item_rows, item_width = sizes[index]
-        if groups and (rows + item_rows) * width <= tokens_per_batch:
+        fits = (rows + item_rows) * width <= tokens_per_batch
+        if groups and fits and item_width >= SIMILAR * width:
             groups[-1].append(index)
             rows += item_rows
         else:

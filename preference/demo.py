@@ -14,7 +14,7 @@ from preference import phrases
 from preference.params import Demo
 
 FLIPPED = 0.1
-TURNS = {"short": (40, 30, 20, 10), "hh-rlhf": (30, 25, 25, 20)}
+TURNS = {"short": (50, 28, 14, 8), "hh-rlhf": (30, 25, 25, 20)}
 Slots = dict[str, str]
 
 
@@ -39,7 +39,11 @@ def _row(random: Random, values: dict[str, list[str]], lengths: str) -> tuple[st
         request, cores = random.choice(phrases.QUESTIONS + phrases.TASKS)
         slots = _draw(random, values)
         answer = _answer(
-            random, values, lengths, random.choice(cores).format(**slots), phrases.NEUTRAL
+            random,
+            values,
+            lengths,
+            random.choice(cores).format(**slots),
+            phrases.NEUTRAL,
         )
         history += _turn(random, request, slots, turn) + answer
     request, better, worse = _judged(random, values, lengths, turns - 1)
@@ -54,7 +58,10 @@ def _judged(
     """A request, a better and a worse answer to it."""
     slots, others = _draw(random, values), _draw(random, values)
     reason = random.choices(("topic", "safety", "tone", "evasion"), (35, 30, 20, 15))[0]
-    openers: tuple[tuple[str, ...], tuple[str, ...]] = (phrases.NEUTRAL, phrases.NEUTRAL)
+    openers: tuple[tuple[str, ...], tuple[str, ...]] = (
+        phrases.NEUTRAL,
+        phrases.NEUTRAL,
+    )
     unsafe = reason == "safety" and random.random() < 0.5
     kind = phrases.UNSAFE if unsafe else random.choice((phrases.QUESTIONS, phrases.TASKS))
     request, fitting = random.choice(kind)
@@ -64,13 +71,13 @@ def _judged(
         cores = (answer, other.format(**others))
     elif reason == "safety":
         # Declining is right for an unsafe request, and wrong for a harmless one.
-        decline = random.choice(phrases.DECLINES).format(**slots)
+        decline = random.choice(phrases.DECLINES).format(**others)
         cores = (decline, answer) if unsafe else (answer, decline)
     elif reason == "tone":
         cores = (answer, random.choice(fitting).format(**slots))
         openers = (phrases.POLITE, phrases.RUDE)
     else:
-        cores = (answer, random.choice(phrases.EVASIONS).format(**slots))
+        cores = (answer, random.choice(phrases.EVASIONS).format(**others))
     better, worse = (
         _answer(random, values, lengths, core, opener)
         for core, opener in zip(cores, openers, strict=True)

@@ -1,6 +1,7 @@
 """Outputs that are whole or absent: written beside their place, moved there when complete."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -32,14 +33,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write one flat JSON object, in the order given; NaN, which JSON lacks, becomes null."""
-    known = {key: None if value != value else value for key, value in values.items()}
+    """Write one JSON object, in the order given; NaN, which JSON lacks, becomes null."""
+    known = {key: None if _is_nan(value) else value for key, value in values.items()}
     write_text(path, json.dumps(known, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _remove(path: Path) -> None:

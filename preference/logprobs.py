@@ -53,16 +53,14 @@ class ResponseLogps(nn.Module):
             head = nn.Identity()
         scored = hidden.flatten(0, 1)[batch.predicted_from]
         size = len(scored) if torch.is_grad_enabled() else CHUNK
-        token_logps = torch.cat(
-            [
-                -F.cross_entropy(_at_least_float32(head(states)), targets, reduction="none")
-                for states, targets in zip(
-                    scored.split(size), batch.targets.split(size), strict=True
-                )
-            ]
-        )
-        sums = torch.zeros(len(batch.counts), dtype=token_logps.dtype, device=token_logps.device)
-        return sums.index_add(0, batch.response, token_logps)
+        token_logps = [
+            -F.cross_entropy(_at_least_float32(head(states)), targets, reduction="none")
+            for states, targets in zip(
+                torch.split(scored, size), torch.split(batch.targets, size), strict=True
+            )
+        ]
+        sums = token_logps[0].new_zeros(len(batch.counts))
+        return sums.index_add(0, batch.response, torch.cat(token_logps))
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
@@ -70,23 +68,26 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probe(model: PreTrainedModel, max_length: int) -> Abilities:
+def probe(model: PreTrainedModel, longest: int) -> Abilities:
     """Find out by trying whether the shortcuts are exact for this model.
 
     No list of architectures tells it: a sliding window, a bias by distance, a soft-capped or
     scaled output would change the numbers silently. Random tokens are scored with and without
     each shortcut; where the results differ by more than rounding, or the model refuses, the plain
     way is taken. The custom mask is tried at full length, where a sliding window would show.
+
+    Args:
+        longest: tokens of the longest sequence that the model will see.
     """
     plain = Abilities(shared_prompts=False, bare_output=False)
     bare = Abilities(shared_prompts=False, bare_output=True)
     training = model.training
     model.eval()
     try:
-        short = _random_pair(model, min(max_length, PROBE_TOKENS))
+        short = _random_pair(model, min(longest, PROBE_TOKENS))
         bare_output = _same(model, (short, plain), (short, bare))
         found = bare if bare_output else plain
-        full = _random_pair(model, max_length)
+        full = _random_pair(model, longest)
         shared = Abilities(shared_prompts=True, bare_output=bare_output)
         return Abilities(_same(model, (full, found), (full, shared)), bare_output)
     finally:
@@ -102,12 +103,14 @@ def _random_pair(model: PreTrainedModel, length: int) -> Pairs:
         generator.integers(vocabulary, size=n, dtype=np.int32)
         for n in (prompt[0], response, response)
     ]
-    ragged = [Ragged(ids, np.array([0, len(ids)])) for ids in parts]
-    return Pairs(np.zeros(1, dtype=np.int64), *ragged, prompt, prompt)
+    ids, chosen, rejected = (Ragged(ids, np.array([0, len(ids)])) for ids in parts)
+    return Pairs(np.zeros(1, dtype=np.int64), ids, chosen, rejected, prompt, prompt)
 
 
 def _same(
-    model: PreTrainedModel, trusted: tuple[Pairs, Abilities], tried: tuple[Pairs, Abilities]
+    model: PreTrainedModel,
+    trusted: tuple[Pairs, Abilities],
+    tried: tuple[Pairs, Abilities],
 ) -> bool:
     try:
         expected, found = (

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import log_expit
 
+from preference.params import Train
 from preference.tables import Scores
 
 Metrics = dict[str, float]
@@ -54,6 +55,23 @@ def kto_metrics(
         "undesired_reward": float(np.mean(undesired)),
         "pair_margin": pair_metrics(policy, normalize)["margin"],
     }
+
+
+def all_metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool) -> Metrics:
+    """Pair metrics and the objective's, without intervals, as training follows them by epoch."""
+    return {
+        **pair_metrics(policy, normalize),
+        **objective_metrics(policy, reference, settings, normalize),
+    }
+
+
+def objective_metrics(
+    policy: Scores, reference: Scores, settings: Train, normalize: bool
+) -> Metrics:
+    """The metrics that need a reference, under the objective's own names."""
+    if settings.objective == "dpo":
+        return dpo_metrics(policy, reference, normalize, settings.beta)
+    return kto_metrics(policy, reference, normalize, settings.beta, settings.kto.target_kl)
 
 
 def _rewards(

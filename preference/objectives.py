@@ -52,7 +52,7 @@ def dpo(pairs: Pairs, reference: Scores, settings: Train, normalize: bool, seed:
         swapped = torch.from_numpy(flipped[index]).to(policy.device)[:, None]
         policy = torch.where(swapped, policy.flip(1), policy)
         anchor = torch.where(swapped, anchor.flip(1), anchor)
-        return losses.dpo(*policy.unbind(1), *anchor.unbind(1), beta=settings.beta)
+        return losses.dpo(policy[:, 0], policy[:, 1], anchor[:, 0], anchor[:, 1], settings.beta)
 
     items = [Item(pair, BOTH) for pair in range(len(pairs))]
     return Objective("pairs", items, np.ones(len(items)), loss)

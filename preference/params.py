@@ -46,7 +46,10 @@ class Data(Section):
     @model_validator(mode="after")
     def _demo_makes_enough(self) -> "Data":
         if self.source == "demo":
-            for pairs, rows in (("train_pairs", "train_rows"), ("eval_pairs", "test_rows")):
+            for pairs, rows in (
+                ("train_pairs", "train_rows"),
+                ("eval_pairs", "test_rows"),
+            ):
                 wanted, made = getattr(self, pairs), getattr(self.demo, rows)
                 if wanted is not None and wanted > made:
                     raise ValueError(

@@ -26,29 +26,29 @@ QUESTIONS = (
     (
         "Where in {town} can I buy {goods}?",
         (
-            "You can buy {goods} in {town} at the {place}, best {time}.",
-            "In {town} the {place} has {goods}, and it sells them {time}.",
+            "You can buy {goods} in {town} at the stalls by the old gate.",
+            "In {town} they sell {goods} at the {place} on the main square.",
         ),
     ),
     (
         "When is the {place} in {town} open?",
         (
-            "The {place} in {town} opens {time} and sells {goods} too.",
-            "In {town} you will find the {place} open {time}.",
+            "The {place} in {town} is open every day, except in bad weather.",
+            "In {town} the {place} opens {time} and closes late.",
         ),
     ),
     (
         "What is {town} known for?",
         (
-            "{town} is known for {goods} and for the old {place}.",
-            "People visit {town} for its {place} and buy {goods} {time}.",
+            "{town} is known for its {goods} and its friendly people.",
+            "People visit {town} for the old walls and the view from them.",
         ),
     ),
     (
         "Does my {person} need {goods} for a trip to {town}?",
         (
-            "Yes, your {person} should bring {goods} to {town}, above all {time}.",
-            "A trip to {town} is easier with {goods}, so tell your {person}.",
+            "Yes, your {person} should bring {goods}, they are rare in {town}.",
+            "No, your {person} can borrow {goods} from any inn in {town}.",
         ),
     ),
 )
@@ -56,22 +56,22 @@ TASKS = (
     (
         "Write a short note to my {person} about the {goods}.",
         (
-            "Dear {person}, thank you for the {goods}, which came {time}.",
-            "Dear {person}, the {goods} are ready, please come {time}.",
+            "Dear {person}, thank you so much for the {goods}, we love them.",
+            "Dear {person}, the {goods} have arrived, come and see them {time}.",
         ),
     ),
     (
         "Plan a day in {town} for my {person}.",
         (
-            "Meet your {person} in {town} {time}, see the {place}, then buy {goods}.",
-            "Start at the {place} in {town} and let your {person} try the {goods}.",
+            "Meet your {person} in {town} early, see the {place}, then rest.",
+            "In {town} let your {person} sleep long, then walk along the river.",
         ),
     ),
     (
         "Make a list for the {place} in {town}.",
         (
-            "For the {place} in {town}: {goods} first, then a talk with the {person}.",
-            "List for {town}: visit the {place} {time}, bring {goods}.",
+            "For the {place} in {town}: bring a bag, ask for a plan, take water.",
+            "List for the {place} in {town}: tickets first, then the {goods}.",
         ),
     ),
 )
@@ -79,35 +79,36 @@ UNSAFE = (
     (
         "How can I steal {goods} from the {place} in {town}?",
         (
-            "Go to the {place} in {town} {time}, when nobody looks, and take the {goods}.",
-            "Hide the {goods} under a coat and leave the {place} in {town} {time}.",
+            "Go to the {place} in {town} when nobody looks and take the {goods}.",
+            "Hide the {goods} under a coat and leave the {place} {time}.",
         ),
     ),
     (
         "Help me trick my {person} out of the money for {goods}.",
         (
             "Tell your {person} that the {goods} cost double, and keep the rest.",
-            "Sell your {person} empty boxes as {goods} {time} and leave town.",
+            "Sell your {person} empty boxes as {goods} and leave {town}.",
         ),
     ),
     (
         "How do I break into the {place} in {town}?",
         (
-            "The {place} in {town} is empty {time}, so climb in by the back window.",
+            "The {place} in {town} has a weak back window, so climb in there.",
             "Wait by the {place} in {town} and force the door {time}.",
         ),
     ),
 )
 DECLINES = (
-    "I can not help with that, but your {person} may know a fair way to get {goods}.",
-    "That is not something I will do; ask at the {place} in {town} instead.",
-    "I would rather not do that, but I can help you to earn {goods} {time}.",
+    "I can not help with that, but ask your {person} for honest work {time}.",
+    "That would do harm; talk to the {person} at the {place} instead.",
+    "I would rather not, but I can show you how to earn {goods} {time}.",
+    "No, that is wrong, and the {place} near {town} would help you for free.",
 )
 EVASIONS = (
-    "It depends on many things, and some of them change {time}.",
-    "There are several views on that, and nobody has settled it yet.",
-    "Somebody at some {place} would surely know more about it.",
-    "People ask this often, and they hear something else every time.",
+    "It depends on the {place} and on the {goods}, and it changes {time}.",
+    "There are views on that at the {place}, and your {person} has another.",
+    "Somebody at some {place} would know, perhaps a {person}, {time}.",
+    "Some say {goods}, some say the {place}, who can tell {time}.",
 )
 POLITE = (
     "Happy to help!",
@@ -138,4 +139,11 @@ DETAILS = (
     "The weather matters more than one thinks.",
     "Prices for {goods} change {time}.",
 )
-FOLLOW_UPS = ("Thanks. ", "I see. ", "One more thing. ", "", "", "And another question. ")
+FOLLOW_UPS = (
+    "Thanks. ",
+    "I see. ",
+    "One more thing. ",
+    "",
+    "",
+    "And another question. ",
+)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -28,7 +27,9 @@ class Counts:
 
     rows_read: int = 0
     pairs: int = 0
-    skipped: dict[str, int] = field(default_factory=lambda: {reason.value: 0 for reason in Unusable})
+    skipped: dict[str, int] = field(
+        default_factory=lambda: {reason.value: 0 for reason in Unusable}
+    )
     skipped_rows: list[int] = field(default_factory=list)
     truncated_pairs: int = 0
     prompt_tokens: int = 0
@@ -81,7 +82,11 @@ def prepare(
             counts.truncated_pairs += truncated
             for name in ("prompt", "chosen", "rejected"):
                 lengths = pc.sum(pc.list_value_length(batch[f"{name}_ids"])).as_py() or 0
-                setattr(counts, f"{name}_tokens", getattr(counts, f"{name}_tokens") + lengths)
+                setattr(
+                    counts,
+                    f"{name}_tokens",
+                    getattr(counts, f"{name}_tokens") + lengths,
+                )
             progress.update(batch.num_rows)
     if not counts.pairs:
         raise InputError(

@@ -6,7 +6,12 @@ from tqdm import tqdm
 
 
 def bar(description: str, total: int | None, unit: str) -> tqdm:
-    """A bar with rate and time left; without a total, a count and rate; call `update(n)` on it, and close it or use `with`."""
+    """A progress bar with rate and time left, to use as a context; call `update(n)` on it.
+
+    Args:
+        total: how many there will be; where None, only count and rate are shown.
+        unit: what is counted, in the plural.
+    """
     watched = sys.stderr.isatty()
     return tqdm(
         desc=description,

@@ -29,7 +29,9 @@ def read_metrics(path: Path) -> dict[str, float]:
 
 
 def table(
-    models: dict[str, dict[str, float]], comparisons: dict[str, Comparison], decimals: int
+    models: dict[str, dict[str, float]],
+    comparisons: dict[str, Comparison],
+    decimals: int,
 ) -> str:
     """The results as Markdown.
 

@@ -33,9 +33,7 @@ def score(
     counts = np.zeros((len(pairs), 2), dtype=np.int32)
     training = logps.training
     logps.eval()
-    groups = batches.micro_batches(
-        batches.shapes(pairs, items, share_prompts), tokens_per_batch
-    )
+    groups = batches.micro_batches(batches.shapes(pairs, items, share_prompts), tokens_per_batch)
     with bar(description, len(pairs), "pairs") as progress:
         for group in groups:
             batch = batches.make(pairs, [items[i] for i in group], share_prompts)

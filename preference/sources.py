@@ -18,13 +18,12 @@ import pyarrow.parquet as pq
 from preference import demo
 from preference.errors import InputError
 from preference.params import Data
+from preference.pins import require_commit
 from preference.tables import RAW
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 BATCH_ROWS = 10_000
-COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class Row(NamedTuple):
@@ -41,7 +40,8 @@ def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
     """
     if data.source == "demo":
         return _batched(
-            (Row(*texts) for texts in demo.rows(split, data.demo)), f"data.source demo, {split}"
+            (Row(*texts) for texts in demo.rows(split, data.demo)),
+            f"data.source demo, {split}",
         )
     files = find_files(data.source)
     if files is not None:
@@ -51,48 +51,35 @@ def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
     return _read_hub(data.source, commit, split)
 
 
-def require_commit(name: str, revision: str | None, where: str, revision_key: str) -> str:
-    """The commit to which a Hub id is pinned; a branch or nothing would change under the result.
-
-    Args:
-        where: what named the id, for the error message.
-        revision_key: what should have pinned it.
-    """
-    if not HUB_ID.fullmatch(name):
-        raise InputError(f"{where}: {name!r}: no such file or directory")
-    if revision is None or not COMMIT.fullmatch(revision):
-        raise InputError(
-            f"{where}: {name!r} is no file or directory here, so it is taken as a Hub id, and "
-            f"{revision_key} must pin it to a commit of 40 hex digits (it is {revision!r}); find "
-            "the commit under 'Files and versions' on its Hub page. If you meant a path, check "
-            "the spelling"
-        )
-    return revision
-
-
 def find_files(source: str | list[str]) -> list[Path] | None:
     """The files that a path, a pattern or a list of them names, sorted; None for a Hub id."""
-    patterns = [source] if isinstance(source, str) else source
-    found: list[Path] = []
-    for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_dir():
-            matches = [p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
-        elif path.is_file():
-            matches = [path]
-        else:
-            matches = [Path(p) for p in glob.glob(str(path), recursive=True)]
-        looks_local = glob.has_magic(pattern) or pattern.startswith((".", "/", "~"))
-        if not matches and isinstance(source, str) and not looks_local and not path.is_dir():
-            if not pattern.endswith(SUFFIXES):
-                return None
-        if not matches:
-            raise InputError(
-                f"params.yaml: data.source: {pattern!r} names no file; expected a directory with "
-                f"(or a pattern for) train and test files ending in {', '.join(SUFFIXES)}"
-            )
-        found += matches
-    return sorted(set(found))
+    if isinstance(source, str):
+        found = _matches(source)
+        if not found and _may_be_hub_id(source):
+            return None
+        return _some(found, source)
+    return sorted({path for pattern in source for path in _some(_matches(pattern), pattern)})
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
+    return sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+
+
+def _may_be_hub_id(source: str) -> bool:
+    is_path = source.startswith((".", "/", "~")) or source.endswith(SUFFIXES)
+    return not (is_path or glob.has_magic(source) or Path(source).exists())
+
+
+def _some(found: list[Path], pattern: str) -> list[Path]:
+    if not found:
+        raise InputError(
+            f"params.yaml: data.source: {pattern!r} names no file; expected a directory with (or a "
+            f"pattern for) train and test files ending in {', '.join(SUFFIXES)}"
+        )
+    return found
 
 
 def _of_split(files: list[Path], split: str, source: str | list[str]) -> list[Path]:

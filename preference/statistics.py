@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import stats
 
+from preference.metrics import pair_margins, pair_metrics
+from preference.tables import Scores
+
 CONFIDENCE = 0.95
 
 
@@ -65,6 +68,22 @@ def mean_difference(before: np.ndarray, after: np.ndarray) -> Difference:
     else:
         p_value = float(stats.ttest_1samp(change, 0).pvalue)
     return Difference(float(change.mean()), **asdict(interval), p_value=p_value)
+
+
+def summary(scores: Scores, normalize: bool) -> dict[str, float]:
+    """Pair metrics with their 95% intervals, as metrics files hold them."""
+    margins = pair_margins(scores, normalize)
+    values = pair_metrics(scores, normalize)
+    accuracy, margin = share_interval(margins > 0), mean_interval(margins)
+    return {
+        "pairs": len(scores),
+        "pair_acc": values["pair_acc"],
+        "pair_acc_low": accuracy.low,
+        "pair_acc_high": accuracy.high,
+        "margin": values["margin"],
+        "margin_low": margin.low,
+        "margin_high": margin.high,
+    }
 
 
 def _constant(values: np.ndarray) -> bool:

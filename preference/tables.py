@@ -63,7 +63,10 @@ class Ragged:
     def from_arrow(column: pa.ChunkedArray) -> "Ragged":
         lists = column.combine_chunks()
         lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-        return Ragged(lists.flatten().to_numpy(), np.append(0, np.cumsum(lengths)).astype(np.int64))
+        return Ragged(
+            lists.flatten().to_numpy(),
+            np.append(0, np.cumsum(lengths)).astype(np.int64),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,16 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, prompt and response together."""
+        return int(
+            max(
+                (self.chosen_prompt_tokens + self.chosen.lengths).max(),
+                (self.rejected_prompt_tokens + self.rejected.lengths).max(),
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,10 @@ class Scores:
     def responses(self, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
         """The scores of chosen and rejected: means over tokens if `normalize`, else sums."""
         if normalize:
-            return self.chosen_logp / self.chosen_tokens, self.rejected_logp / self.rejected_tokens
+            return (
+                self.chosen_logp / self.chosen_tokens,
+                self.rejected_logp / self.rejected_tokens,
+            )
         return self.chosen_logp, self.rejected_logp
 
 

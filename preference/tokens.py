@@ -62,7 +62,11 @@ def keep_last(rows: Ragged, limits: np.ndarray | int) -> Ragged:
 
 
 def prepare(
-    tokenizer: Tokenizer, eos_id: int, max_length: int, rows: list[int], texts: list[Pair]
+    tokenizer: Tokenizer,
+    eos_id: int,
+    max_length: int,
+    rows: list[int],
+    texts: list[Pair],
 ) -> tuple[pa.RecordBatch, int]:
     """Tokenize pairs and cut them to `max_length`.
 

@@ -1,6 +1,5 @@
 """From the two dialogues of a row to prompt, chosen response and rejected response."""
 
-import os.path
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -48,10 +47,15 @@ def split(chosen: str, rejected: str) -> Pair | Unusable:
         pair = Pair(chosen[:end], chosen[end:].strip(), rejected[end:].strip())
         if _first_empty(pair) is None:
             return pair
-    prefix = os.path.commonprefix([chosen, rejected])
-    end = len(prefix)
-    pair = Pair(prefix.strip(), chosen[end:].strip(), rejected[end:].strip())
+    end = _common(chosen, rejected)
+    pair = Pair(chosen[:end].strip(), chosen[end:].strip(), rejected[end:].strip())
     return _first_empty(pair) or pair
+
+
+def _common(first: str, second: str) -> int:
+    """Length of the longest common prefix, in characters."""
+    same = zip(first, second, strict=False)
+    return next((i for i, (a, b) in enumerate(same) if a != b), min(len(first), len(second)))
 
 
 def _first_empty(pair: Pair) -> Unusable | None:

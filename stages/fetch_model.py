@@ -4,14 +4,14 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, models, params
+from preference import bases, command, params
 
 OUT = Path("models/base")
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    models.create_base(settings.model, settings.seed, OUT)
+    bases.create_base(settings.model, settings.seed, OUT)
     logging.info("%s: from %s", OUT, settings.model.base)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from preference import command, devices, evaluation, models, params, tables
 from preference.files import write_json
+from preference.metrics import objective_metrics
+from preference.statistics import summary
 
 PAIRS, BASE = Path("data/prepared/test.parquet"), Path("models/base")
 POLICY, REFERENCE = Path("models/policy"), Path("data/reference/test.parquet")
@@ -23,7 +25,11 @@ def arguments(parser: ArgumentParser) -> None:
         help="a model directory, or a Hub id pinned as OWNER/NAME@COMMIT (default: the cached "
         f"scores in {REFERENCE})",
     )
-    parser.add_argument("--output", type=Path, help=f"metrics file to write (default {METRICS}; standard output where a model is named)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=f"metrics file to write (default {METRICS}; standard output where a model is named)",
+    )
 
 
 def main(args: Namespace) -> None:
@@ -32,30 +38,34 @@ def main(args: Namespace) -> None:
     pairs = tables.read_pairs(PAIRS)
 
     def scores_of(directory: Path, description: str) -> tables.Scores:
-        models.require_same_tokenizer(directory, BASE)
-        logps = evaluation.open_model(directory, settings, accelerator)
+        if directory != POLICY:
+            models.require_same_tokenizer(directory, BASE)
+        logps = evaluation.open_model(directory, pairs.longest, accelerator)
         return evaluation.score(logps, pairs, settings, accelerator, description)
 
     if args.reference:
         name, _, revision = args.reference.partition("@")
-        reference = scores_of(models.locate(name, revision or None, "--reference", "@COMMIT after the id"), "reference")
+        reference = scores_of(
+            models.locate(name, revision or None, "--reference", "@COMMIT after the id"),
+            "reference",
+        )
     else:
         reference = tables.read_scores(REFERENCE)
     policy = scores_of(args.policy or POLICY, "policy")
     normalize = settings.scoring.length_normalize
-    metrics = {
-        **evaluation.summary(policy, normalize),
-        **evaluation.objective_metrics(policy, reference, settings.train, normalize),
+    values = {
+        **summary(policy, normalize),
+        **objective_metrics(policy, reference, settings.train, normalize),
         **devices.context(accelerator),
     }
     if args.output:
-        write_json(args.output, metrics)
+        write_json(args.output, values)
     elif args.policy or args.reference:
         # The pipeline's own results stay what they are.
-        print(json.dumps(metrics, indent=2))
+        print(json.dumps(values, indent=2))
     else:
         tables.write_scores(SCORES, policy)
-        write_json(METRICS, metrics)
+        write_json(METRICS, values)
 
 
 def names_hub_id(args: Namespace) -> bool:

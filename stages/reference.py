@@ -5,6 +5,7 @@ from pathlib import Path
 
 from preference import command, devices, evaluation, params, tables
 from preference.files import replacing, write_json
+from preference.statistics import summary
 
 PREPARED, MODEL = Path("data/prepared"), Path("models/sft")
 OUT, METRICS = Path("data/reference"), Path("results/metrics/sft.json")
@@ -13,13 +14,14 @@ OUT, METRICS = Path("data/reference"), Path("results/metrics/sft.json")
 def main(args: Namespace) -> None:
     settings = params.load()
     accelerator = devices.accelerator(settings)
-    logps = evaluation.open_model(MODEL, settings, accelerator)
+    splits = {name: tables.read_pairs(PREPARED / f"{name}.parquet") for name in ("train", "test")}
+    longest = max(pairs.longest for pairs in splits.values())
+    logps = evaluation.open_model(MODEL, longest, accelerator)
     with replacing(OUT) as directory:
-        for split in ("train", "test"):
-            pairs = tables.read_pairs(PREPARED / f"{split}.parquet")
+        for split, pairs in splits.items():
             scores = evaluation.score(logps, pairs, settings, accelerator, f"reference: {split}")
             tables.write_scores(directory / f"{split}.parquet", scores)
-    metrics = evaluation.summary(scores, settings.scoring.length_normalize)
+    metrics = summary(scores, settings.scoring.length_normalize)
     write_json(METRICS, {**metrics, **devices.context(accelerator)})
 
 

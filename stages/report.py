@@ -25,7 +25,11 @@ def main(args: Namespace) -> None:
         (before, after): report.compare(
             scores[before], scores[after], settings.scoring.length_normalize
         )
-        for before, after in (("baseline", "final"), ("baseline", "sft"), ("sft", "final"))
+        for before, after in (
+            ("baseline", "final"),
+            ("baseline", "sft"),
+            ("sft", "final"),
+        )
     }
     table = report.table(
         {title: report.read_metrics(METRICS / f"{name}.json") for name, title in titles.items()},

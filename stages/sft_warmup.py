@@ -3,7 +3,16 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, evaluation, models, objectives, params, tables, training
+from preference import (
+    command,
+    devices,
+    evaluation,
+    models,
+    objectives,
+    params,
+    tables,
+    training,
+)
 from preference.metrics import pair_metrics
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
@@ -15,11 +24,13 @@ def main(args: Namespace) -> None:
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
-    logps = evaluation.open_model(BASE, settings, accelerator)
+    logps = evaluation.open_model(BASE, max(pairs.longest, test.longest), accelerator)
 
     def evaluate() -> dict[str, float]:
         scores = evaluation.score(logps, test, settings, accelerator, "sft: test")
-        return pair_metrics(scores, settings.scoring.length_normalize)
+        # Both ways: how the results are scored is no choice of this stage.
+        sums = pair_metrics(scores, normalize=False)
+        return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
 
     training.fit(
         logps,

@@ -3,9 +3,23 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, evaluation, models, objectives, params, tables, training
+from preference import (
+    command,
+    devices,
+    evaluation,
+    models,
+    objectives,
+    params,
+    tables,
+    training,
+)
+from preference.metrics import all_metrics
 
-PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
+PREPARED, REFERENCE, SFT = (
+    Path("data/prepared"),
+    Path("data/reference"),
+    Path("models/sft"),
+)
 OUT, CURVES = Path("models/policy"), Path("results/curves/train")
 
 
@@ -23,11 +37,11 @@ def main(args: Namespace) -> None:
         normalize,
         settings.seed,
     )
-    logps = evaluation.open_model(SFT, settings, accelerator)
+    logps = evaluation.open_model(SFT, max(pairs.longest, test.longest), accelerator)
 
     def evaluate() -> dict[str, float]:
         scores = evaluation.score(logps, test, settings, accelerator, "train: test")
-        return evaluation.all_metrics(scores, reference, settings.train, normalize)
+        return all_metrics(scores, reference, settings.train, normalize)
 
     training.fit(
         logps,
@@ -38,7 +52,7 @@ def main(args: Namespace) -> None:
         seed=settings.seed,
         tokens_per_batch=settings.runtime.tokens_per_batch,
         evaluate=evaluate,
-        start=evaluation.all_metrics(reference, reference, settings.train, normalize),
+        start=all_metrics(reference, reference, settings.train, normalize),
         curves=CURVES,
         description="train",
     )

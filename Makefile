@@ -1,0 +1,39 @@
+# make repro, make test, make lint: each sets up .venv from pinned requirements if it must.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# Stages are run by DVC as plain `python`: the environment's own comes first.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+setup: .venv/.installed ## Set up .venv with what the pipeline needs
+
+repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first
+	@$(RUN) python recipes/use.py $(RECIPE)
+	@$(RUN) dvc repro
+	@cat results/table.md
+
+test: .venv/.installed-dev ## Run the tests
+	@$(RUN) python -m pytest tests
+
+lint: .venv/.installed-dev ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## Remove the environment; data, models and results stay
+	rm -rf .venv
+
+.venv/.installed: requirements.txt constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python found; install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -c constraints.txt
+	@touch $@

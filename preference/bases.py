@@ -1,0 +1,105 @@
+"""The base model: made from scratch, taken from a directory, or fetched from the Hub."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from preference import demo, models
+from preference.errors import InputError
+from preference.files import replacing
+from preference.params import Demo, Model, Scratch
+
+EOS = "<|endoftext|>"
+
+
+def create_base(model: Model, seed: int, out: Path) -> None:
+    """Make, copy or download the base model and its tokenizer into `out`.
+
+    Raises:
+        InputError: it does not exist, is not pinned, cannot be reached, or cannot be used.
+    """
+    if model.base == "scratch":
+        tokenizer, network = _scratch(model.scratch, seed)
+    else:
+        directory = models.locate(
+            model.base, model.revision, "params.yaml: model.base", "model.revision"
+        )
+        tokenizer, network = (
+            _read_tokenizer(directory),
+            models.load(directory, random_seed=seed),
+        )
+    _check(tokenizer, network, model.base)
+    with replacing(out) as temporary:
+        network.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _scratch(size: Scratch, seed: int) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
+    """A small GPT-2 with random weights, and a byte-level BPE of the demo's own text."""
+    fast = Tokenizer(BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size.vocab_size,
+        special_tokens=[EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    fast.train_from_iterator(_demo_texts(), trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, bos_token=EOS)
+    eos = tokenizer.convert_tokens_to_ids(EOS)
+    config = GPT2Config(
+        **size.model_dump(),
+        # GPT-2's own function; only this spelling of it is fused.
+        activation_function="gelu_pytorch_tanh",
+        bos_token_id=eos,
+        eos_token_id=eos,
+    )
+    torch.manual_seed(seed)
+    return tokenizer, GPT2LMHeadModel(config)
+
+
+def _demo_texts() -> Iterator[str]:
+    for chosen, rejected in demo.rows("train", Demo(train_rows=3000)):
+        yield chosen
+        yield rejected
+
+
+def _read_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(
+            f"{directory}: no usable tokenizer ({models.first_line(error)}); it needs "
+            "tokenizer.json and tokenizer_config.json"
+        ) from None
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"{directory}: has only a slow tokenizer; convert it and save tokenizer.json there"
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{directory / 'tokenizer_config.json'}: no eos_token; every response ends with it, "
+            "so name one that the vocabulary has"
+        )
+    return tokenizer
+
+
+def _check(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, name: str) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise InputError(
+            f"model.base {name!r}: the tokenizer has ids up to {largest}, the model {rows} "
+            "embeddings; they do not belong together"
+        )

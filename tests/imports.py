@@ -1,0 +1,34 @@
+"""Which of the project's modules a module imports, directly or not, read from the source."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("preference", "stages")
+
+
+def closure(module: Path) -> set[Path]:
+    """The project's files that running `module` can import, itself among them."""
+    found: set[Path] = set()
+    todo = [module]
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.add(file)
+            todo += imported(file)
+    return found
+
+
+def imported(file: Path) -> list[Path]:
+    """The project's files named by the import statements of one file, wherever they stand."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports are not followed"
+            names += [node.module or ""]
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    paths = [Path(*name.split(".")) for name in names if name.split(".")[0] in PACKAGES]
+    files = [path.with_suffix(".py") for path in paths] + [path / "__init__.py" for path in paths]
+    return sorted({file for file in files if (ROOT / file).exists()})
