@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from preference import demo, models
-from preference.errors import InputError
+from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.params import Demo, Model, Scratch
 
@@ -59,7 +59,11 @@ def _scratch(size: Scratch, seed: int) -> tuple[PreTrainedTokenizerFast, PreTrai
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, bos_token=EOS)
     eos = tokenizer.convert_tokens_to_ids(EOS)
     config = GPT2Config(
-        **size.model_dump(),
+        n_layer=size.n_layer,
+        n_head=size.n_head,
+        n_embd=size.n_embd,
+        n_positions=size.n_positions,
+        vocab_size=size.vocab_size,
         # GPT-2's own function; only this spelling of it is fused.
         activation_function="gelu_pytorch_tanh",
         bos_token_id=eos,
@@ -77,12 +81,19 @@ def _demo_texts() -> Iterator[str]:
 
 def _read_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except models.UNREADABLE as error:
         raise InputError(
-            f"{directory}: no usable tokenizer ({models.first_line(error)}); it needs "
-            "tokenizer.json and tokenizer_config.json"
+            f"{directory}: no usable tokenizer ({first_line(error)}); it needs tokenizer.json "
+            "and tokenizer_config.json"
         ) from None
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
+        # Where there are no files, transformers makes an empty tokenizer of the model's kind.
+        raise InputError(
+            f"{directory}: no tokenizer; it needs tokenizer.json and tokenizer_config.json"
+        )
     if not tokenizer.is_fast:
         raise InputError(
             f"{directory}: has only a slow tokenizer; convert it and save tokenizer.json there"

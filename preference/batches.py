@@ -62,7 +62,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         tensors: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **tensors)
 

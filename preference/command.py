@@ -36,8 +36,10 @@ def run(
     arguments(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for library in ("dvclive", "httpx", "filelock", "fsspec", "huggingface_hub"):
+    for library in ("dvclive", "httpx", "filelock", "fsspec"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # It prints for itself, and would be printed twice.
+    logging.getLogger("huggingface_hub").propagate = False
     if not network(args):
         switch_hub_off()
     if "transformers" in sys.modules:

@@ -24,7 +24,11 @@ def replacing(path: Path) -> Iterator[Path]:
             # A directory cannot be replaced in one step: move the old one aside first.
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             os.rename(path, old)
-            os.rename(temporary, path)
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                os.rename(old, path)
+                raise
             _remove(old)
         else:
             os.replace(temporary, path)

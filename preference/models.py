@@ -1,18 +1,32 @@
 """Models in directories: find, load, save. Safetensors only, never code from outside."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from tokenizers import Tokenizer
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from preference.errors import InputError
+from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.pins import require_commit
+from preference.tokens import read_tokenizer
 
+# What transformers and the libraries under it raise for files that they cannot use.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
 # What of a model is fetched: weights only as safetensors, and no code.
 MODEL_FILES = (
     "config.json",
@@ -51,9 +65,9 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
     except Exception as error:
         # The client raises errors of several libraries; all of them mean the same here.
         raise InputError(
-            f"Hub model {name} at {commit}: cannot be fetched ({type(error).__name__}: "
-            f"{str(error)[:300]}). Check the network, the id and {revision_key}; or download the "
-            "files and name their directory instead"
+            f"Hub model {name} at {commit}: cannot be fetched ({first_line(error)}). Check the "
+            f"network, the id and {revision_key}; or download the files and name their directory "
+            "instead"
         ) from error
 
 
@@ -71,7 +85,7 @@ def require_same_tokenizer(directory: Path, base: Path) -> None:
     theirs, ours = directory / "tokenizer.json", base / "tokenizer.json"
     if not theirs.exists():
         return
-    vocabularies = [Tokenizer.from_file(str(file)).get_vocab() for file in (theirs, ours)]
+    vocabularies = [read_tokenizer(file).get_vocab() for file in (theirs, ours)]
     if vocabularies[0] != vocabularies[1]:
         raise InputError(
             f"{directory}: its tokenizer is not that of {base}, with which the test pairs were "
@@ -122,35 +136,52 @@ def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
+            _require_whole(info, directory)
         else:
             torch.manual_seed(random_seed or 0)
-            config = AutoConfig.from_pretrained(directory, local_files_only=True)
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        ImportError,
-    ) as error:
+            config = AutoConfig.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except UNREADABLE as error:
         raise InputError(
             f"{directory}: cannot be loaded as a causal language model ({first_line(error)})"
         ) from None
+    _require_causal(model, directory)
+    return model
+
+
+def _require_whole(info: dict[str, set[str]], directory: Path) -> None:
     if info["missing_keys"]:
         raise InputError(
             f"{directory}: weights are missing ({', '.join(sorted(info['missing_keys'])[:5])}); "
             "random ones in their place would be a silent error. Fetch the model again"
         )
-    return model
+    if info["unexpected_keys"]:
+        # Old checkpoints carry buffers that the code has since dropped.
+        names = ", ".join(sorted(info["unexpected_keys"])[:5])
+        logging.warning("%s: the model has no place for some weights: %s", directory, names)
+
+
+@torch.no_grad()
+def _require_causal(model: PreTrainedModel, directory: Path) -> None:
+    """Refuse a model whose predictions see the answer; no config key tells it for all kinds."""
+    ids = torch.zeros(2, 4, dtype=torch.long)
+    ids[1, -1] = 1
+    one, other = model.eval()(input_ids=ids, use_cache=False).logits[:, :-1]
+    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
+        raise InputError(
+            f"{directory}: no causal language model: its predictions depend on later tokens"
+        )
 
 
 def _config_values(directory: Path) -> dict[str, object]:
     path = directory / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; a model directory needs config.json, tokenizer files and, "
@@ -158,9 +189,6 @@ def _config_values(directory: Path) -> dict[str, object]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough to be part of a message."""
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text[:300]}"
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected an object, as save_pretrained writes it")
+    return values

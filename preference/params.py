@@ -168,7 +168,7 @@ def _describe(kind: str, loc: tuple[int | str, ...], message: str, given: Any) -
     if kind == "missing":
         return f"{key}: missing; recipes/demo-dpo.yaml shows every key"
     if kind == "extra_forbidden":
-        known = list(keys())
+        known = list(leaf_keys())
         near = difflib.get_close_matches(key, known, n=1)
         group = key.rsplit(".", 1)[0] + "." if "." in key else ""
         siblings = ", ".join(name for name in known if name.startswith(group))
@@ -178,10 +178,10 @@ def _describe(kind: str, loc: tuple[int | str, ...], message: str, given: Any) -
     return f"{key}: {message[0].lower()}{message[1:]} (it is {given!r})"
 
 
-def keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:
+def leaf_keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:
     """Every leaf key that `params.yaml` may hold, dotted: `seed`, `data.source`, ..."""
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+            yield from leaf_keys(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preference import demo
-from preference.errors import InputError
+from preference.errors import InputError, first_line
 from preference.params import Data
 from preference.pins import require_commit
 from preference.tables import RAW
@@ -171,9 +171,8 @@ def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
     except Exception as error:
         # The client raises errors of half a dozen libraries; all of them mean the same here.
         raise InputError(
-            f"{where}: cannot be fetched ({type(error).__name__}: {str(error)[:300]}). Check the "
-            "network, data.source and data.revision; or download the files and set data.source to "
-            "their directory"
+            f"{where}: cannot be fetched ({first_line(error)}). Check the network, data.source and "
+            "data.revision; or download the files and set data.source to their directory"
         ) from error
     _check_columns(dataset.features.arrow_schema, where)
     row = 0

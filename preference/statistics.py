@@ -22,7 +22,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference, its 95% interval and two-sided p-value (NaN as in `Interval`)."""
+    """A paired difference, its 95% interval and two-sided p-value."""
 
     difference: float
     low: float

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from preference.errors import InputError
+from preference.errors import InputError, first_line
 from preference.tables import PREPARED, Ragged
 from preference.transcripts import Pair
 
@@ -21,7 +21,7 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
     path = directory / "tokenizer.json"
     if not path.exists():
         raise InputError(f"{path}: no such file; run dvc repro fetch-model")
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -34,6 +34,15 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
             "every response ends with it, so set it to a token that the tokenizer has"
         )
     return tokenizer, eos_id
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer.json."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        # The library raises no narrower class.
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> Ragged:

@@ -1,0 +1,110 @@
+"""What several tests of the data stages need: params, raw tables, a tokenizer, a stage's run."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, settings
+from ruamel.yaml import YAML
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from preference.tables import RAW
+
+ROOT = Path(__file__).resolve().parent.parent
+EOS = "<|endoftext|>"
+Rows = list[tuple[str, str]]
+
+# For properties: that a busy machine is slow is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+OPTIMIZATION = {
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "grad_accum_steps": 2,
+    "weight_decay": 0.01,
+    "warmup_ratio": 0.06,
+    "max_grad_norm": 1.0,
+    "dropout": False,
+}
+PARAMS: dict[str, Any] = {
+    "seed": 42,
+    "data": {"source": "demo", "train_pairs": 8, "eval_pairs": 4, "max_length": 64},
+    "model": {"base": "scratch"},
+    "sft": OPTIMIZATION,
+    "train": {**OPTIMIZATION, "objective": "dpo", "beta": 0.1, "label_noise": 0.0},
+    "precision": "fp32",
+}
+
+
+def write_params(
+    path: Path, changes: dict[str, object] | None = None, *, without: str | None = None
+) -> Path:
+    """Write valid params to a file, with some dotted keys set to other values, or one left out."""
+    values = copy.deepcopy(PARAMS)
+    for key, value in (changes or {}).items():
+        group, name = _group(values, key)
+        group[name] = value
+    if without:
+        group, name = _group(values, without)
+        del group[name]
+    YAML(typ="safe", pure=True).dump(values, path)
+    return path
+
+
+def _group(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    *groups, name = key.split(".")
+    for part in groups:
+        values = values.setdefault(part, {})
+    return values, name
+
+
+def write_raw(path: Path, rows: Rows) -> Path:
+    """Write dialogues as a table of `tables.RAW`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = [[row[side] for row in rows] for side in (0, 1)]
+    pq.write_table(pa.table(columns, schema=RAW), path)
+    return path
+
+
+def write_tokenizer(directory: Path, **settings: str) -> Path:
+    """Save a small byte-level BPE tokenizer that has no pad token and starts texts with EOS.
+
+    Args:
+        settings: the tokenizer's special tokens by name, as in `eos_token`.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    corpus = ["\n\nHuman: where is the market?", "\n\nAssistant: the market is there, at the gate."]
+    tokenizer.train_from_iterator(corpus, trainer)
+    # So that a test sees it where special tokens are added.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{EOS} $A", special_tokens=[(EOS, tokenizer.token_to_id(EOS))]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings).save_pretrained(directory)
+    return directory
+
+
+def run_stage(name: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage in a directory with its own params and data."""
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,187 @@
+"""dvc.yaml against the code: dependencies, params, and which change reruns which stages."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+import imports
+import networkx as nx
+import project
+import pytest
+from accelerate.state import AcceleratorState
+from dvc.repo import Repo
+
+from preference import params
+
+STAGES = project.STAGES
+FROM_SFT = {"sft-warmup", "reference", "train", "final-eval", "report"}
+SCORED = {"baseline-eval", *FROM_SFT}
+PREPARED = {"prepare", *SCORED}
+FETCHED = {"fetch-data", *PREPARED}
+BASE = {"fetch-model", *PREPARED}
+TRAINED = {"train", "final-eval", "report"}
+
+# Every key of params.yaml with another value, and the stages that rerun for it: those that read
+# the key and all that follow.
+RERUNS: dict[str, tuple[object, set[str]]] = {
+    "seed": (7, BASE),
+    "data.source": ("elsewhere", FETCHED),
+    "data.revision": ("0" * 40, FETCHED),
+    "data.train_pairs": (50, PREPARED),
+    "data.eval_pairs": (30, PREPARED),
+    "data.max_length": (100, PREPARED),
+    "data.demo.train_rows": (90, FETCHED),
+    "data.demo.test_rows": (60, FETCHED),
+    "data.demo.lengths": ("hh-rlhf", FETCHED),
+    "data.demo.seed": (1, FETCHED),
+    "model.base": ("elsewhere", BASE),
+    "model.revision": ("0" * 40, BASE),
+    "model.scratch.n_layer": (3, BASE),
+    "model.scratch.n_head": (4, BASE),
+    "model.scratch.n_embd": (48, BASE),
+    "model.scratch.n_positions": (200, BASE),
+    "model.scratch.vocab_size": (500, BASE),
+    "scoring.length_normalize": (False, SCORED - {"sft-warmup"}),
+    "sft.epochs": (2, FROM_SFT),
+    "sft.learning_rate": (0.01, FROM_SFT),
+    "sft.batch_size": (2, FROM_SFT),
+    "sft.grad_accum_steps": (3, FROM_SFT),
+    "sft.weight_decay": (0.1, FROM_SFT),
+    "sft.warmup_ratio": (0.5, FROM_SFT),
+    "sft.max_grad_norm": (2.0, FROM_SFT),
+    "sft.dropout": (True, FROM_SFT),
+    "train.objective": ("kto", TRAINED),
+    "train.beta": (0.2, TRAINED),
+    "train.label_noise": (0.5, TRAINED),
+    "train.kto.target_kl": (0.1, TRAINED),
+    "train.epochs": (3, TRAINED),
+    "train.learning_rate": (0.01, TRAINED),
+    "train.batch_size": (2, TRAINED),
+    "train.grad_accum_steps": (3, TRAINED),
+    "train.weight_decay": (0.1, TRAINED),
+    "train.warmup_ratio": (0.5, TRAINED),
+    "train.max_grad_norm": (2.0, TRAINED),
+    "train.dropout": ("first-epoch", TRAINED),
+    "precision": ("bf16", SCORED),
+    "report.decimals": (3, {"report"}),
+    "runtime.device": ("cpu", set()),
+    "runtime.tokens_per_batch": (500, set()),
+    "runtime.workers": (1, set()),
+}
+
+
+def test_table_names_every_param() -> None:
+    assert set(RERUNS) == set(params.leaf_keys())
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_real_import_graph(name: str) -> None:
+    deps = {Path(dep) for dep in STAGES[name]["deps"]}
+    code = {dep for dep in deps if dep.parts[0] in imports.PACKAGES}
+    assert code == imports.closure(Path("stages", f"{name.replace('-', '_')}.py"))
+
+
+def tracked(name: str) -> set[str]:
+    """The leaf params that a stage tracks."""
+    listed = STAGES[name].get("params", [])
+    return {
+        key
+        for key in params.leaf_keys()
+        if any(key == group or key.startswith(f"{group}.") for group in listed)
+    }
+
+
+def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
+    """The leaf params that a stage really reads, in a run of it in this process."""
+    project.set_params(directory, changes)
+    found: set[str] = set()
+    load, plain = params.load, params.Section.__getattribute__
+
+    def watch(section: params.Section, prefix: str) -> dict[int, str]:
+        names = {id(section): prefix}
+        for field in type(section).model_fields:
+            value = getattr(section, field)
+            if isinstance(value, params.Section):
+                names |= watch(value, f"{prefix}{field}.")
+        return names
+
+    def load_watched() -> params.Params:
+        values = load(Path("params.yaml"))
+        prefixes = watch(values, "")
+
+        def note(section: params.Section, field: str) -> object:
+            value = plain(section, field)
+            fields = plain(section, "__class__").model_fields
+            prefix = prefixes.get(id(section))
+            if prefix is not None and field in fields and not isinstance(value, params.Section):
+                found.add(prefix + field)
+            return value
+
+        params.Section.__getattribute__ = note  # type: ignore[method-assign, assignment]
+        return values
+
+    stage = importlib.import_module(f"stages.{name.replace('-', '_')}")
+    AcceleratorState._reset_state(True)
+    params.load = load_watched  # type: ignore[assignment]
+    try:
+        stage.main(argparse.Namespace(policy=None, reference=None, output=None))
+    finally:
+        params.load = load
+        params.Section.__getattribute__ = plain  # type: ignore[method-assign]
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_tracks_exactly_the_params_that_it_reads(
+    name: str, another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(another)
+    found = read_by(name, {"train.objective": "dpo"}, another)
+    if {"train", "train.kto"} & set(STAGES[name].get("params", [])):
+        found |= read_by(name, {"train.objective": "kto"}, another)
+    # Only a Hub id has a revision.
+    found |= {"data.revision", "model.revision"} & tracked(name)
+    assert {key for key in found if not key.startswith("runtime.")} == tracked(name)
+
+
+@pytest.mark.parametrize("key", RERUNS)
+def test_changed_param_reruns_what_it_affects(
+    key: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, expected = RERUNS[key]
+    monkeypatch.chdir(finished)
+    before = Path("params.yaml").read_bytes()
+    project.set_params(finished, {key: value})
+    repo = Repo()
+    changed = set(repo.status())
+    Path("params.yaml").write_bytes(before)
+    # An edge points from a stage to what it depends on.
+    graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.name)
+    assert changed.union(*(nx.ancestors(graph, stage) for stage in changed)) == expected
+
+
+def test_nothing_reruns_when_nothing_changed(finished: Path) -> None:
+    assert project.repro(finished) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.objective", "kto"),
+        ("sft.epochs", 0),
+        ("report.decimals", 3),
+        ("runtime.tokens_per_batch", 700),
+    ],
+)
+def test_real_runs_agree_with_the_table(key: str, value: object, another: Path) -> None:
+    project.set_params(another, {key: value})
+    assert set(project.repro(another)) == RERUNS[key][1]
+
+
+def test_changed_code_reruns_the_stages_that_import_it(
+    another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(another)
+    with Path("preference/losses.py").open("a") as file:
+        file.write("# changed\n")
+    assert set(Repo().status()) == {"sft-warmup", "train"}

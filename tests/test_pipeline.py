@@ -1,0 +1,251 @@
+"""The pipeline as its user runs it: results, bad input, models and data of one's own."""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import project
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from preference import tables
+
+
+def metrics(where: Path, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((where / f"results/metrics/{name}.json").read_text())
+    return values
+
+
+def hashes(where: Path) -> dict[str, str]:
+    """Every output of every stage, by content."""
+    return {
+        str(path.relative_to(where)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in ("data", "models", "results")
+        for path in sorted((where / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_metrics_hold_the_contracts_keys(finished: Path) -> None:
+    common = {"pairs", "pair_acc", "margin", "pair_acc_low", "pair_acc_high", "precision"}
+    for name in ("baseline", "sft", "final"):
+        values = metrics(finished, name)
+        assert common <= set(values)
+        assert values["pairs"] == 40
+        assert values["precision"] == "fp32"
+    assert {"loss", "dpo_acc", "reward"} <= set(metrics(finished, "final"))
+    prepared = metrics(finished, "prepare")
+    assert (prepared["train"]["pairs"], prepared["test"]["pairs"]) == (60, 40)
+
+
+def test_final_metrics_are_those_of_the_last_epoch(finished: Path) -> None:
+    values = metrics(finished, "final")
+    for name in ("pair_acc", "margin", "loss", "dpo_acc", "reward"):
+        curve = finished / f"results/curves/train/epochs/plots/metrics/{name}.tsv"
+        step, value = curve.read_text().splitlines()[-1].split("\t")
+        assert step == "2"
+        assert float(value) == pytest.approx(values[name], rel=1e-6)
+
+
+def test_epoch_zero_of_training_is_the_model_after_sft(finished: Path) -> None:
+    curve = finished / "results/curves/train/epochs/plots/metrics/margin.tsv"
+    step, value = curve.read_text().splitlines()[1].split("\t")
+    assert step == "0"
+    assert float(value) == metrics(finished, "sft")["margin"]
+
+
+def test_saved_models_load_with_transformers_and_score_as_the_table_says(finished: Path) -> None:
+    pairs = tables.read_pairs(finished / "data/prepared/test.parquet")
+    scores = tables.read_scores(finished / "data/scores/final.parquet")
+    model = AutoModelForCausalLM.from_pretrained(finished / "models/policy").eval()
+    prompt = pairs.prompt[0][-pairs.chosen_prompt_tokens[0] :].tolist()
+    ids = torch.tensor([prompt + pairs.chosen[0].tolist()])
+    with torch.no_grad():
+        log_p = model(ids).logits[0, :-1].log_softmax(-1)
+    token_logps = log_p.gather(1, ids[0, 1:, None])[len(prompt) - 1 :]
+    assert scores.chosen_logp[0] == pytest.approx(float(token_logps.sum()), rel=1e-4)
+    assert scores.chosen_tokens[0] == len(token_logps)
+
+
+def test_dvc_shows_metrics_params_and_plots(finished: Path) -> None:
+    shown = json.loads(project.run(finished, "dvc", "metrics", "show", "--json").stdout)
+    files = shown[""]["data"]
+    assert set(files) == {
+        f"results/metrics/{name}.json"
+        for name in ("prepare", "baseline", "sft", "final", "comparison")
+    }
+    assert "fetch-data" in project.run(finished, "dvc", "dag").stdout
+    plots = project.run(finished, "dvc", "plots", "show", "--json")
+    assert plots.returncode == 0, plots.stderr
+    drawn = json.loads(plots.stdout)
+    assert "training loss" in drawn["data"]
+    project.set_params(finished, {"train.beta": 0.7})
+    diff = json.loads(project.run(finished, "dvc", "params", "diff", "--json").stdout)
+    project.set_params(finished, {"train.beta": 0.1})
+    assert diff["params.yaml"]["train.beta"] == {"old": 0.1, "new": 0.7}
+
+
+BAD: dict[str, tuple[dict[str, object], str, list[str]]] = {
+    "unknown param": ({"train.betta": 1}, "train", ["params.yaml", "train.betta", "train.beta?"]),
+    "ill-typed param": ({"sft.epochs": "two"}, "sft-warmup", ["params.yaml", "sft.epochs", "two"]),
+    "missing file": ({"data.source": "./none.jsonl"}, "fetch-data", ["data.source", "none.jsonl"]),
+    "no JSON": ({"data.source": "broken"}, "fetch-data", ["test.jsonl, line 2", "not JSON"]),
+    "no column": ({"data.source": "lacking"}, "fetch-data", ["test.jsonl, line 1", "'rejected'"]),
+    "no usable pair": ({"data.source": "empty"}, "prepare", ["test.parquet", "usable pair"]),
+    "unpinned Hub id": (
+        {"data.source": "Anthropic/hh-rlhf"},
+        "fetch-data",
+        ["data.source", "data.revision", "40 hex digits"],
+    ),
+    "no network": (
+        {"data.source": "Anthropic/hh-rlhf", "data.revision": "0" * 40},
+        "fetch-data",
+        ["Anthropic/hh-rlhf", "cannot be fetched", "Check the network"],
+    ),
+    "model too short": ({"data.max_length": 200}, "baseline-eval", ["data.max_length", "160"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_message_and_leaves_earlier_results(case: str, another: Path) -> None:
+    changes, failing, words = BAD[case]
+    prompt = "\n\nHuman: a\n\nAssistant:"
+    good = json.dumps({"chosen": f"{prompt} b", "rejected": f"{prompt} c"}) + "\n"
+    for folder, lines in (
+        ("broken", good + "{not json\n"),
+        ("lacking", '{"chosen": "a"}\n'),
+        ("empty", '{"chosen": "same", "rejected": "same"}\n'),
+    ):
+        (another / folder).mkdir()
+        (another / folder / "train.jsonl").write_text(good * 3)
+        (another / folder / "test.jsonl").write_text(lines)
+    if case == "model too short":
+        long = {"data.demo.lengths": "hh-rlhf", "data.train_pairs": 8, "data.eval_pairs": 8}
+        changes = changes | long
+    before = hashes(another)
+    project.set_params(another, changes)
+    done = project.run(another, "dvc", "repro", HF_HUB_OFFLINE="1")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, done.stderr
+    for word in words:
+        assert word in said[0]
+    assert "Traceback" not in done.stderr
+    assert f"failed to reproduce '{failing}'" in done.stderr
+    after = hashes(another)
+    finished_stages = {"no usable pair": ("data/raw",), "model too short": ("data", "results")}
+    for name, content in before.items():
+        if not name.startswith(finished_stages.get(case, ("nothing",))):
+            assert after[name] == content, f"{name} was touched"
+    assert set(before) == set(after)
+
+
+def test_any_saved_model_is_evaluated_against_any_reference(another: Path) -> None:
+    before = hashes(another)
+    command = ("python", "-m", "stages.final_eval", "--policy", "models/policy")
+    done = project.run(another, *command, "--reference", "models/sft", "--output", "out.json")
+    assert done.returncode == 0, done.stderr
+    found, expected = json.loads((another / "out.json").read_text()), metrics(another, "final")
+    assert found == pytest.approx(expected, rel=1e-6)
+    printed = project.run(another, *command, "--reference", "models/base")
+    assert json.loads(printed.stdout)["loss"] != expected["loss"]
+    assert hashes(another) == before
+    unpinned = project.run(another, *command, "--reference", "gpt2")
+    assert unpinned.returncode == 1
+    assert "@COMMIT" in unpinned.stderr
+
+
+def test_own_files_and_a_directory_with_only_config_and_tokenizer(another: Path) -> None:
+    own = another / "own"
+    own.mkdir()
+    lines = []
+    for i in range(40):
+        prompt = f"\n\nHuman: what is {i}?\n\nAssistant:"
+        lines.append(json.dumps({"chosen": f"{prompt} {i}", "rejected": f"{prompt} no {i * i}"}))
+    lines.insert(3, json.dumps({"chosen": "x", "rejected": "x"}))
+    with gzip.open(own / "train.jsonl.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    with gzip.open(own / "test.jsonl.gz", "wt") as file:
+        file.write("\n".join(lines[:21]))
+    llama_directory(another / "llama", lines)
+    project.set_params(
+        another,
+        {
+            "data.source": "own",
+            "data.train_pairs": 1000,
+            "data.eval_pairs": None,
+            "model.base": "llama",
+            "train.objective": "kto",
+            "train.epochs": 1,
+            "scoring.length_normalize": False,
+            "precision": "bf16",
+        },
+    )
+    project.repro(another)
+    prepared = metrics(another, "prepare")
+    assert prepared["train"]["pairs"] == 40
+    assert prepared["test"] | {"pairs": 20, "rows_read": 21} == prepared["test"]
+    assert prepared["test"]["skipped_rows"] == [3]
+    final = metrics(another, "final")
+    keys = {"loss", "label_acc", "mean_reward", "desired_reward", "undesired_reward", "pair_margin"}
+    assert keys <= set(final)
+    assert final["precision"] == "bf16"
+    model = AutoModelForCausalLM.from_pretrained(another / "models/policy")
+    assert isinstance(model, LlamaForCausalLM)
+
+
+def llama_directory(path: Path, texts: list[str]) -> None:
+    """A model's config and its tokenizer, which has no token for padding; no weights."""
+    fast = Tokenizer(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    fast.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token="</s>")
+    assert tokenizer.pad_token is None
+    tokenizer.save_pretrained(path)
+    LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        architectures=["LlamaForCausalLM"],
+    ).save_pretrained(path)
+
+
+def test_recipe_is_refused_where_params_have_uncommitted_changes(another: Path) -> None:
+    done = project.run(another, "python", "recipes/use.py", "demo-kto")
+    assert done.returncode == 1
+    assert "uncommitted changes" in done.stderr
+    project.git(another, "checkout", "-q", "params.yaml")
+    assert project.run(another, "python", "recipes/use.py", "demo-kto").returncode == 0
+    recipe = another / "recipes/demo-kto.yaml"
+    assert (another / "params.yaml").read_bytes() == recipe.read_bytes()
+    # The same one again loses nothing; another one would.
+    assert project.run(another, "python", "recipes/use.py", "demo-kto").returncode == 0
+    assert project.run(another, "python", "recipes/use.py", "demo-dpo").returncode == 1
+    unknown = project.run(another, "python", "recipes/use.py", "nothing")
+    assert unknown.returncode == 1
+    assert "demo-dpo, demo-kto" in unknown.stderr
+
+
+@pytest.mark.parametrize("stage", ["fetch_data", "prepare", "train", "final_eval", "report"])
+def test_every_stage_explains_itself(stage: str) -> None:
+    done = project.run(project.ROOT, "python", "-m", f"stages.{stage}", "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: python -m stages.{stage}")
+    assert stage.replace("_", "-") + ":" in done.stdout

@@ -1,0 +1,50 @@
+"""What the README shows is what was measured, and what it names is there."""
+
+import re
+import shlex
+
+import project
+import pytest
+from ruamel.yaml import YAML
+
+README = (project.ROOT / "README.md").read_text()
+
+
+def test_results_are_those_of_the_committed_table() -> None:
+    table = (project.ROOT / "results/table.md").read_text()
+    shown = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
+    assert shown == table
+
+
+def test_default_is_the_committed_recipe() -> None:
+    recipe = (project.ROOT / "recipes/demo-dpo.yaml").read_bytes()
+    assert (project.ROOT / "params.yaml").read_bytes() == recipe
+
+
+def test_lock_file_was_made_with_the_committed_params() -> None:
+    yaml = YAML(typ="safe")
+    lock = yaml.load(project.ROOT / "dvc.lock")
+    values = yaml.load(project.ROOT / "params.yaml")
+    for stage in lock["stages"].values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            found = values
+            for part in key.split("."):
+                found = found[part]
+            assert found == value, key
+
+
+def test_every_pinned_package_is_explained() -> None:
+    lines = (project.ROOT / "requirements.txt").read_text().splitlines()
+    for name in [line.split("==")[0] for line in lines if "==" in line]:
+        assert f"`{name}`" in README, name
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^\s*make (\w+)", README, re.M))))
+def test_commands_that_the_readme_names_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (project.ROOT / "Makefile").read_text(), re.M)
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        if not link.startswith("http"):
+            assert (project.ROOT / shlex.split(link)[0]).exists(), link

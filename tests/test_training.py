@@ -1,0 +1,225 @@
+"""The training loop against a naive one, and what must not change its result."""
+
+import copy
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from transformers import PreTrainedModel
+
+from preference import objectives, training
+from preference.errors import InputError
+from preference.logprobs import Abilities, ResponseLogps
+from preference.params import Optimization, Train
+from preference.tables import Pairs
+
+
+def train_settings(**changes: object) -> Train:
+    values: dict[str, object] = {
+        "objective": "dpo",
+        "beta": 0.5,
+        "label_noise": 0.0,
+        "epochs": 6,
+        "learning_rate": 3e-3,
+        "batch_size": 4,
+        "grad_accum_steps": 2,
+        "weight_decay": 0.1,
+        "warmup_ratio": 0.34,
+        "max_grad_norm": 0.7,
+        "dropout": False,
+    }
+    return Train.model_validate(values | changes)
+
+
+def fit(
+    model: PreTrainedModel,
+    objective: objectives.Objective,
+    pairs: Pairs,
+    settings: Optimization,
+    curves: Path,
+    *,
+    shared: bool = True,
+    tokens_per_batch: int = 10_000,
+    seed: int = 1,
+) -> list[float]:
+    """Train and give back the losses by step."""
+    AcceleratorState._reset_state(True)
+    training.fit(
+        ResponseLogps(model, Abilities(shared, True)),
+        objective,
+        pairs,
+        settings,
+        Accelerator(cpu=True),
+        seed=seed,
+        tokens_per_batch=tokens_per_batch,
+        evaluate=lambda: {"pair_acc": 0.5},
+        curves=curves,
+        description="test",
+    )
+    return column(curves, "loss")
+
+
+def column(curves: Path, name: str) -> list[float]:
+    lines = (curves / f"steps/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[1]) for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_full_batch_dpo_follows_the_naive_way_step_by_step(
+    kind: str, normalize: bool, tmp_path: Path
+) -> None:
+    make = getattr(naive, kind)
+    pairs = naive.make_pairs(naive.random_texts(8), 16)
+    start, reference = make(1).double(), make(2).double()
+    settings = train_settings()
+    policy = copy.deepcopy(start)
+    scores = naive.score(reference, pairs)
+    objective = objectives.dpo(pairs, scores, settings, normalize, seed=1)
+    losses = fit(policy, objective, pairs, settings, tmp_path, tokens_per_batch=60)
+    expected = naive.train_dpo(
+        start,
+        reference,
+        pairs,
+        steps=6,
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        warmup=2,
+        max_norm=0.7,
+        beta=0.5,
+        normalize=normalize,
+    )
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for ours, theirs in zip(policy.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(13), 16)
+    settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo")
+    reference = naive.score(naive.gpt2(2).double(), pairs)
+    runs = []
+    for shared, tokens_per_batch in ((True, 10_000), (True, 40), (False, 1)):
+        model = naive.gpt2(1).double()
+        objective = (
+            objectives.sft(pairs)
+            if name == "sft"
+            else objectives.OBJECTIVES[name](pairs, reference, settings, True, 1)
+        )
+        losses = fit(
+            model,
+            objective,
+            pairs,
+            settings,
+            tmp_path,
+            shared=shared,
+            tokens_per_batch=tokens_per_batch,
+        )
+        runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    # 13 pairs in steps of 8 are 2 steps an epoch; the 26 examples of KTO are 4.
+    assert len(runs[0][0]) == (8 if name == "kto" else 4)
+    for losses, weights in runs[1:]:
+        np.testing.assert_allclose(losses, runs[0][0], rtol=1e-6)
+        torch.testing.assert_close(weights, runs[0][1], rtol=1e-5, atol=1e-6)
+
+
+def test_sft_loss_is_the_mean_over_the_steps_tokens(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 9)
+    model = naive.gpt2(1)
+    scores = naive.score(model, pairs)
+    losses = fit(
+        model,
+        objectives.sft(pairs),
+        pairs,
+        train_settings(epochs=1),
+        tmp_path,
+        tokens_per_batch=30,
+    )
+    expected = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
+    assert losses == pytest.approx([expected], rel=1e-5)
+
+
+def test_last_step_is_the_mean_over_what_it_has(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(9), 30)
+    settings = train_settings(epochs=1, learning_rate=1e-30)
+    model = naive.gpt2(1)
+    reference = naive.score(naive.gpt2(2), pairs)
+    policy = naive.score(model, pairs)
+    objective = objectives.dpo(pairs, reference, settings, False, seed=1)
+    losses = fit(model, objective, pairs, settings, tmp_path)
+    margin = (policy.chosen_logp - reference.chosen_logp) - (
+        policy.rejected_logp - reference.rejected_logp
+    )
+    by_pair = np.log1p(np.exp(-0.5 * margin))
+    assert len(losses) == 2
+    assert losses[0] * 8 + losses[1] == pytest.approx(by_pair.sum(), rel=1e-5)
+    assert any(losses[1] == pytest.approx(value, rel=1e-5) for value in by_pair)
+
+
+def test_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    settings = train_settings(epochs=10, warmup_ratio=0.25, learning_rate=0.008)
+    fit(naive.gpt2(), objectives.sft(pairs), pairs, settings, tmp_path)
+    rates = column(tmp_path, "learning_rate")
+    # int(0.25 x 10) = 2 steps up, 8 down; the rate would be 0 one step after the last.
+    assert rates == pytest.approx([0, 0.004, *(0.001 * left for left in range(8, 0, -1))])
+
+
+@pytest.mark.parametrize(
+    ("dropout", "differs_in_epoch"),
+    [(False, [False, False]), (True, [True, True]), ("first-epoch", [True, False])],
+)
+def test_dropout_is_on_where_asked_for(
+    dropout: bool | str, differs_in_epoch: list[bool], tmp_path: Path
+) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    settings = train_settings(epochs=2, learning_rate=1e-30, dropout=dropout)
+    model = naive.gpt2()
+    scores = naive.score(model, pairs)
+    clean = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
+    losses = fit(model, objectives.sft(pairs), pairs, settings, tmp_path)
+    assert [loss != pytest.approx(clean, rel=1e-5) for loss in losses] == differs_in_epoch
+
+
+def test_every_epoch_visits_all_examples_in_an_order_of_its_own() -> None:
+    orders = [np.concatenate(list(training._steps(100, 8, 3, epoch))) for epoch in (0, 1)]
+    assert all(sorted(order.tolist()) == list(range(100)) for order in orders)
+    assert orders[0].tolist() != orders[1].tolist()
+    again = np.concatenate(list(training._steps(100, 8, 3, 0)))
+    assert again.tolist() == orders[0].tolist()
+
+
+def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    model = naive.gpt2()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"the loss is nan at step 1 \(rows \["):
+        fit(model, objectives.sft(pairs), pairs, train_settings(), tmp_path)
+
+
+def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    AcceleratorState._reset_state(True)
+    training.fit(
+        ResponseLogps(naive.gpt2(), Abilities(True, True)),
+        objectives.sft(pairs),
+        pairs,
+        train_settings(epochs=1),
+        Accelerator(cpu=True),
+        seed=1,
+        tokens_per_batch=1000,
+        evaluate=lambda: {"pair_acc": 0.75},
+        start={"pair_acc": 0.25},
+        curves=tmp_path,
+        description="test",
+    )
+    curve = (tmp_path / "epochs/plots/metrics/pair_acc.tsv").read_text()
+    assert curve == "step\tpair_acc\n0\t0.25\n1\t0.75\n"
