@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from data_helpers import PARAMS, ROOT, write_params
 
 from preference import params
 from preference.errors import InputError
-from data_helpers import PARAMS, ROOT, write_params
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 

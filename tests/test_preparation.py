@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from data_helpers import EOS, Rows, run_stage, write_params, write_raw, write_tokenizer
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
@@ -14,7 +15,6 @@ from preference.errors import InputError
 from preference.params import Data
 from preference.preparation import Counts
 from preference.transcripts import Unusable
-from data_helpers import EOS, Rows, run_stage, write_params, write_raw, write_tokenizer
 
 HEAD = "\n\nHuman: Where?\n\nAssistant:"
 GOOD = (f"{HEAD} At the gate.", f"{HEAD} No.")

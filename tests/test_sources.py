@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_helpers import Rows, patient, run_stage, write_params, write_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from preference import sources
 from preference.errors import InputError
 from preference.params import Data
 from preference.tables import RAW
-from data_helpers import Rows, patient, run_stage, write_params, write_raw
 
 Write = Callable[[Path, Rows], Path]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from data_helpers import EOS, patient, write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -15,7 +16,6 @@ from preference import tokens
 from preference.errors import InputError
 from preference.tables import PREPARED, Ragged
 from preference.transcripts import Pair
-from data_helpers import EOS, patient, write_tokenizer
 
 
 class Both(NamedTuple):

@@ -1,11 +1,11 @@
 """Splitting two dialogues into prompt, chosen and rejected."""
 
 import pytest
+from data_helpers import patient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preference.transcripts import Pair, Unusable, split
-from data_helpers import patient
 
 MARKERS = ("\n\nAssistant:", "\nAssistant:", "Assistant:")
 PIECES = ("\n\nHuman:", " ", "\n", "\t", "\u00a0", "a", "b", "is it", "é", "🙂", ":")
