@@ -35,7 +35,7 @@ class Demo(Section):
 
 
 class Data(Section):
-    source: str | list[str]
+    source: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]]
     revision: str | None = None
     train_pairs: Count | None
     eval_pairs: Count | None
@@ -152,6 +152,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise InputError(
             f"{path}: no such file; run from the project's root, or copy a recipe there"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
@@ -159,17 +161,24 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        problems = [_describe(e["type"], e["loc"], e["msg"], e["input"]) for e in error.errors()]
-        raise InputError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+        found = [_describe(e["type"], e["loc"], e["msg"], e["input"]) for e in error.errors()]
+        raise InputError("\n".join(f"{path}: {problem}" for problem in found)) from None
 
 
 def _describe(kind: str, loc: tuple[int | str, ...], message: str, given: Any) -> str:
     key = ".".join(str(part) for part in loc)
+    # Where a key takes several types, pydantic adds the type that it tried.
+    key = next((known for known in leaf_keys() if key.startswith(f"{known}.")), key)
+    if kind == "value_error":
+        return f"{key}: {message.removeprefix('Value error, ')}"
     if kind == "missing":
         return f"{key}: missing; recipes/demo-dpo.yaml shows every key"
     if kind == "extra_forbidden":
         known = list(leaf_keys())
-        near = difflib.get_close_matches(key, known, n=1)
+        groups = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}
+        near = difflib.get_close_matches(
+            key, known + sorted(name for name in groups if name.count(".") == key.count(".")), n=1
+        )
         group = key.rsplit(".", 1)[0] + "." if "." in key else ""
         siblings = ", ".join(name for name in known if name.startswith(group))
         return f"{key}: unknown key; " + (

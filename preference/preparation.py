@@ -1,7 +1,9 @@
 """From a raw split to prepared pairs, in bounded memory."""
 
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -38,8 +40,9 @@ class Counts:
 
     def skip(self, row: int, reason: Unusable) -> None:
         self.skipped[reason] += 1
-        if len(self.skipped_rows) < SKIPPED_ROWS_NAMED:
-            self.skipped_rows.append(row)
+        # Rows without tokens are known only after the rest of their batch.
+        insort(self.skipped_rows, row)
+        del self.skipped_rows[SKIPPED_ROWS_NAMED:]
 
     def describe(self) -> str:
         reasons = ", ".join(f"{count} {name}" for name, count in self.skipped.items() if count)
@@ -64,6 +67,8 @@ def prepare(
     Raises:
         InputError: no row gives a pair.
     """
+    if not raw.exists():
+        raise InputError(f"{raw}: no such file; run the stage that makes it: dvc repro fetch-data")
     tokenizer, eos_id = tokens.load(tokenizer_from)
     counts = Counts()
     with (
@@ -71,7 +76,7 @@ def prepare(
         writing(out, PREPARED) as writer,
         bar(f"prepare {out.stem}", pairs or file.metadata.num_rows, "pairs") as progress,
     ):
-        for rows, texts in _usable(file, counts, pairs):
+        for rows, texts in _chunks(file, counts, pairs):
             batch, truncated = tokens.prepare(tokenizer, eos_id, max_length, rows, texts)
             kept = set(batch["row"].to_pylist())
             for row in rows:
@@ -97,25 +102,26 @@ def prepare(
     return counts
 
 
-def _usable(
+def _chunks(
     file: pq.ParquetFile, counts: Counts, wanted: int | None
 ) -> Iterator[tuple[list[int], list[Pair]]]:
     """Usable pairs with their row numbers, in chunks, until as many as wanted are written."""
+    usable = _usable(file, counts)
+    while wanted is None or counts.pairs < wanted:
+        limit = BATCH_ROWS if wanted is None else min(BATCH_ROWS, wanted - counts.pairs)
+        chunk = list(islice(usable, limit))
+        if not chunk:
+            return
+        yield [row for row, _ in chunk], [pair for _, pair in chunk]
+
+
+def _usable(file: pq.ParquetFile, counts: Counts) -> Iterator[tuple[int, Pair]]:
     for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
-        rows: list[int] = []
-        texts: list[Pair] = []
         for chosen, rejected in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if wanted is not None and counts.pairs + len(rows) == wanted:
-                break
             row = counts.rows_read
             counts.rows_read += 1
             found = split(chosen, rejected)
             if isinstance(found, Unusable):
                 counts.skip(row, found)
             else:
-                rows.append(row)
-                texts.append(found)
-        if rows:
-            yield rows, texts
-        if counts.pairs == wanted:
-            return
+                yield row, found

@@ -7,6 +7,7 @@ import glob
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -115,22 +116,23 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
     opener = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+        with opener(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _parse(line, f"{path}, line {number}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, after line {number}: not UTF-8 ({error})") from None
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise InputError(
             f"{path}, after line {number}: cannot be read ({error}); fetch the file again"
         ) from None
 
 
-def _parse(line: str, where: str) -> Row:
+def _parse(line: bytes, where: str) -> Row:
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 ({error}); mend or remove the line") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits is a ValueError that is no JSONDecodeError.
         raise InputError(f"{where}: not JSON ({error}); mend or remove the line") from None
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected an object with the keys chosen and rejected")
@@ -200,7 +202,21 @@ def _checked(batch: pa.RecordBatch, where: str, first_row: int) -> pa.RecordBatc
         if column.null_count:
             row = first_row + column.is_null().to_pylist().index(True)
             raise InputError(f"{where}, row {row}: column {name!r} must be text, but is null")
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            texts = column.cast(pa.string()).cast(pa.binary()).to_pylist()
+            row = first_row + next(i for i, text in enumerate(texts) if not _is_utf8(text))
+            raise InputError(f"{where}, row {row}: column {name!r} is not UTF-8") from None
     return batch.select(RAW.names).cast(RAW)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _batched(rows: Iterable[Row], where: str) -> Iterator[pa.RecordBatch]:

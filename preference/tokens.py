@@ -24,13 +24,17 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
     tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = directory / "tokenizer_config.json"
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{config}: cannot be read ({error}); run dvc repro") from None
     eos = settings.get("eos_token")
     eos = eos.get("content") if isinstance(eos, dict) else eos
     eos_id = None if eos is None else tokenizer.token_to_id(eos)
     if eos_id is None:
         raise InputError(
-            f"{directory / 'tokenizer_config.json'}: eos_token {eos!r} is not in the vocabulary; "
+            f"{config}: eos_token {eos!r} is not in the vocabulary; "
             "every response ends with it, so set it to a token that the tokenizer has"
         )
     return tokenizer, eos_id

@@ -1,5 +1,6 @@
 """report: write results/table.md, what each stage of training changed and how sure that is."""
 
+import logging
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +47,7 @@ def main(args: Namespace) -> None:
         },
     )
     write_text(TABLE, table)
-    print(f"\n{table}")
+    logging.info("%s: written", TABLE)
 
 
 if __name__ == "__main__":
