@@ -56,8 +56,10 @@ def run(
 
 
 def switch_hub_off() -> None:
-    """Make the Hub's client refuse every request, here and in child processes."""
+    """Make the clients of network services refuse every request, here and in child processes."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # DVCLive would post curves to DVC's own service where a token for it is set.
+    os.environ["DVC_STUDIO_OFFLINE"] = "true"
     client = sys.modules.get("huggingface_hub.constants")
     if client is not None:
         # The client read the environment when it was imported.

@@ -1,23 +1,28 @@
 """Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from dvclive import Live
 
+from preference.files import replacing
 from preference.metrics import Metrics
 
 
 class Curves:
     """A context: `steps/` and `epochs/` under the directory, one `.tsv` a metric.
 
-    Two loggers, because each has one x axis.
+    Two loggers, because each has one x axis. Without an error the directory takes the place of an
+    earlier one at the end.
     """
 
     def __init__(self, directory: Path) -> None:
+        self._whole = ExitStack()
+        place = self._whole.enter_context(replacing(directory))
         self._steps, self._epochs = (
-            Live(str(directory / axis), save_dvc_exp=False, dvcyaml=None)
+            Live(str(place / axis), save_dvc_exp=False, dvcyaml=None)
             for axis in ("steps", "epochs")
         )
         self._steps.step = self._epochs.step = 0
@@ -49,6 +54,6 @@ class Curves:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._steps.end()
-            self._epochs.end()
+        self._steps.end()
+        self._epochs.end()
+        self._whole.__exit__(kind, error, traceback)

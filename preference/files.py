@@ -16,13 +16,16 @@ def replacing(path: Path) -> Iterator[Path]:
     On failure the temporary is removed and what stood at `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    # What a killed run left.
+    if old.exists() and not path.exists():
+        os.rename(old, path)
     _remove(temporary)
+    _remove(old)
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
             # A directory cannot be replaced in one step: move the old one aside first.
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
             os.rename(path, old)
             try:
                 os.rename(temporary, path)

@@ -4,20 +4,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sft(logp: Tensor) -> Tensor:
-    """Cross-entropy of whole responses.
-
-    Args:
-        logp: (responses,), summed log-probabilities in nats.
-
-    Returns:
-        (responses,), nats. A step's loss is their sum over the step's scored tokens: the mean by
-        token of the whole step, which a mean of micro-batch means would be only if all
-        micro-batches had equally many tokens.
-    """
-    return -logp
-
-
 def dpo(
     policy_chosen: Tensor,
     policy_rejected: Tensor,

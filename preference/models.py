@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.pins import require_commit
-from preference.tokens import read_tokenizer
 
 # What transformers and the libraries under it raise for files that they cannot use.
 UNREADABLE = (
@@ -80,19 +79,6 @@ def save(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> None:
                 shutil.copyfile(file, temporary / file.name)
 
 
-def require_same_tokenizer(directory: Path, base: Path) -> None:
-    """Refuse a model whose tokenizer is not the one that the pairs were prepared with."""
-    theirs, ours = directory / "tokenizer.json", base / "tokenizer.json"
-    if not theirs.exists():
-        return
-    vocabularies = [read_tokenizer(file).get_vocab() for file in (theirs, ours)]
-    if vocabularies[0] != vocabularies[1]:
-        raise InputError(
-            f"{directory}: its tokenizer is not that of {base}, with which the test pairs were "
-            "prepared; set model.base to this model (or its base) and run dvc repro prepare first"
-        )
-
-
 def check_length(model: PreTrainedModel, longest: int) -> None:
     """Refuse sequences longer than the model has positions for."""
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -118,7 +104,8 @@ def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
     if "auto_map" in settings:
         raise InputError(
             f"{directory / 'config.json'}: auto_map asks to run code that comes with the model, "
-            "which is never done; use an architecture that transformers itself has"
+            "which is never done; if transformers itself has the architecture, take auto_map out "
+            "of the file, else use another model"
         )
     weights = sorted(directory.glob("*.safetensors"))
     pickled = sorted([*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")])

@@ -20,7 +20,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A group of params: unknown keys and wrong types are errors, nothing is coerced."""
+    """A group of params: unknown keys and wrong types are errors, nothing is coerced.
+
+    What DVC tracks by name has no default here: DVC fails on a key that the file lacks.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -36,20 +39,17 @@ class Demo(Section):
 
 class Data(Section):
     source: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]]
-    revision: str | None = None
+    revision: str | None
     train_pairs: Count | None
     eval_pairs: Count | None
     # One token alone has nothing before it, so it could not be scored.
     max_length: Annotated[int, Field(ge=2)]
-    demo: Demo = Demo()
+    demo: Demo
 
     @model_validator(mode="after")
     def _demo_makes_enough(self) -> "Data":
         if self.source == "demo":
-            for pairs, rows in (
-                ("train_pairs", "train_rows"),
-                ("eval_pairs", "test_rows"),
-            ):
+            for pairs, rows in (("train_pairs", "train_rows"), ("eval_pairs", "test_rows")):
                 wanted, made = getattr(self, pairs), getattr(self.demo, rows)
                 if wanted is not None and wanted > made:
                     raise ValueError(
@@ -62,7 +62,7 @@ class Data(Section):
 class Scratch(Section):
     """The size of the GPT-2 that `model.base: scratch` makes, under GPT-2's own names."""
 
-    n_layer: Count = 3
+    n_layer: Count = 2
     n_head: Count = 4
     n_embd: Count = 128
     n_positions: Count = 512
@@ -76,13 +76,13 @@ class Scratch(Section):
 
 
 class Model(Section):
-    base: str
-    revision: str | None = None
+    base: Annotated[str, Field(min_length=1)]
+    revision: str | None
     scratch: Scratch = Scratch()
 
 
 class Scoring(Section):
-    length_normalize: bool = True
+    length_normalize: bool
 
 
 class Optimization(Section):
@@ -104,18 +104,18 @@ class Optimization(Section):
 
 
 class Kto(Section):
-    target_kl: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    target_kl: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Train(Optimization):
     objective: Literal["dpo", "kto"]
     beta: Positive
     label_noise: Share
-    kto: Kto = Kto()
+    kto: Kto
 
 
 class Report(Section):
-    decimals: Annotated[int, Field(ge=1, le=10)] = 4
+    decimals: Annotated[int, Field(ge=1, le=10)]
 
 
 class Runtime(Section):
@@ -130,11 +130,11 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     data: Data
     model: Model
-    scoring: Scoring = Scoring()
+    scoring: Scoring
     sft: Optimization
     train: Train
     precision: Literal["fp32", "bf16", "fp16", "auto"]
-    report: Report = Report()
+    report: Report
     runtime: Runtime = Runtime()
 
 

@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 from preference.errors import InputError
 from preference.metrics import pair_margins
 from preference.statistics import Difference, mean_difference, share_difference
@@ -14,6 +16,8 @@ Comparison = dict[str, Difference]  # by metric
 
 def compare(before: Scores, after: Scores, normalize: bool) -> Comparison:
     """Paired differences of `pair_acc` and `margin` between two models on the same pairs."""
+    if not np.array_equal(before.rows, after.rows):
+        raise InputError("the models to compare have scores of different pairs; run dvc repro")
     margins = pair_margins(before, normalize), pair_margins(after, normalize)
     return {
         "pair_acc": share_difference(margins[0] > 0, margins[1] > 0),

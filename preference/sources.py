@@ -85,12 +85,13 @@ def _some(found: list[Path], pattern: str) -> list[Path]:
 
 def _of_split(files: list[Path], split: str, source: str | list[str]) -> list[Path]:
     word = re.compile(rf"(?<![a-z]){split}(?![a-z])")
-    chosen = [path for path in files if word.search(path.name.lower())]
+    chosen = [path for path in files if word.search(path.name.lower()) or path.parent.name == split]
     if not chosen:
         names = ", ".join(path.name for path in files[:5])
         raise InputError(
             f"params.yaml: data.source: {source!r} has no {split} file; a file belongs to the "
-            f"split that its name holds as a word, as in {split}.jsonl.gz (found: {names})"
+            f"split that its name holds as a word, or its directory is: {split}.jsonl.gz, "
+            f"{split}/0.parquet (found: {names})"
         )
     kinds = {next((s for s in SUFFIXES if path.name.endswith(s)), path.suffix) for path in chosen}
     if not kinds <= set(SUFFIXES):

@@ -70,8 +70,8 @@ def mean_difference(before: np.ndarray, after: np.ndarray) -> Difference:
     return Difference(float(change.mean()), **asdict(interval), p_value=p_value)
 
 
-def summary(scores: Scores, normalize: bool) -> dict[str, float]:
-    """Pair metrics with their 95% intervals, as metrics files hold them."""
+def summary(scores: Scores, normalize: bool) -> dict[str, float | str]:
+    """Pair metrics with their 95% intervals, and what they were computed with."""
     margins = pair_margins(scores, normalize)
     values = pair_metrics(scores, normalize)
     accuracy, margin = share_interval(margins > 0), mean_interval(margins)
@@ -83,6 +83,7 @@ def summary(scores: Scores, normalize: bool) -> dict[str, float]:
         "margin": values["margin"],
         "margin_low": margin.low,
         "margin_high": margin.high,
+        **scores.context,
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,13 @@ class Pairs:
         return len(self.rows)
 
     @property
+    def largest_id(self) -> int:
+        """The largest token id."""
+        return int(
+            max(part.values.max(initial=0) for part in (self.prompt, self.chosen, self.rejected))
+        )
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest sequence, prompt and response together."""
         return int(
@@ -102,7 +109,8 @@ class Pairs:
 class Scores:
     """What one model gives the responses of one split; every array is of shape (pairs,).
 
-    `*_logp` are sums in nats, `*_tokens` the numbers of scored tokens.
+    `*_logp` are sums in nats, `*_tokens` the numbers of scored tokens, `context` what they were
+    computed with (device, precision).
     """
 
     rows: np.ndarray
@@ -110,6 +118,7 @@ class Scores:
     chosen_tokens: np.ndarray
     rejected_logp: np.ndarray
     rejected_tokens: np.ndarray
+    context: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -167,7 +176,10 @@ def read_pairs(path: Path) -> Pairs:
 
 def read_scores(path: Path) -> Scores:
     table = read(path, SCORES)
-    return Scores(*(table[name].to_numpy() for name in SCORES.names))
+    metadata = table.schema.metadata or {}
+    context = {key.decode(): value.decode() for key, value in metadata.items()}
+    columns = {name: table[name].to_numpy() for name in SCORES.names}
+    return Scores(columns.pop("row"), **columns, context=context)
 
 
 def write_scores(path: Path, scores: Scores) -> None:
@@ -178,5 +190,6 @@ def write_scores(path: Path, scores: Scores) -> None:
         scores.rejected_logp,
         scores.rejected_tokens,
     ]
-    with writing(path, SCORES) as writer:
-        writer.write_table(pa.table(columns, schema=SCORES))
+    schema = SCORES.with_metadata(scores.context)
+    with writing(path, schema) as writer:
+        writer.write_table(pa.table(columns, schema=schema))

@@ -49,6 +49,19 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
 
 
+def require_same_tokenizer(directory: Path, base: Path) -> None:
+    """Refuse a model whose tokenizer is not the one that the pairs were prepared with."""
+    theirs, ours = directory / "tokenizer.json", base / "tokenizer.json"
+    if not theirs.exists():
+        return
+    vocabularies = [read_tokenizer(file).get_vocab() for file in (theirs, ours)]
+    if vocabularies[0] != vocabularies[1]:
+        raise InputError(
+            f"{directory}: its tokenizer is not that of {base}, with which the test pairs were "
+            "prepared; set model.base to this model (or its base) and run dvc repro prepare first"
+        )
+
+
 def encode(tokenizer: Tokenizer, texts: list[str]) -> Ragged:
     """Token ids of each text by itself, without special tokens around it."""
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)

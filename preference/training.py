@@ -21,7 +21,7 @@ from preference.tables import Pairs
 
 
 def fit(
-    logps: ResponseLogps,
+    scorer: ResponseLogps,
     objective: Objective,
     pairs: Pairs,
     settings: Optimization,
@@ -34,7 +34,7 @@ def fit(
     description: str,
     start: Metrics | None = None,
 ) -> None:
-    """Train the model behind `logps`, in place.
+    """Train the model behind `scorer`, in place.
 
     AdamW with weight decay on every parameter, linear warm-up over int(warmup_ratio x steps),
     then linear decay to 0, gradients clipped by their global norm. Each epoch visits all
@@ -47,22 +47,22 @@ def fit(
         start: test metrics before training, where they are known.
 
     Raises:
-        InputError: the loss is not finite; the message names the step and the rows.
+        InputError: the loss or the gradient is not finite; the message names the step and the rows.
     """
-    share_prompts = logps.abilities.shared_prompts
+    share_prompts = scorer.abilities.shared_prompts
     examples = len(objective.items)
     steps = settings.epochs * math.ceil(examples / settings.step_size)
-    # Fused: one pass over the parameters; accelerate's fp16 scaler works with it on CUDA.
     optimizer = torch.optim.AdamW(
-        logps.parameters(),
+        scorer.parameters(),
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        fused=True,
+        # One pass over the parameters. Under fp16's scaler it would hide which steps were skipped.
+        fused=accelerator.scaler is None,
     )
     schedule = get_linear_schedule_with_warmup(
         optimizer, int(settings.warmup_ratio * steps), max(1, steps)
     )
-    model, optimizer = accelerator.prepare(logps, optimizer)
+    model, optimizer = accelerator.prepare(scorer, optimizer)
     sizes = batches.shapes(pairs, objective.items, share_prompts)
     torch.manual_seed(seed)
     with (
@@ -83,19 +83,23 @@ def fit(
                     share = losses.sum() / objective.weights[index].sum()
                     accelerator.backward(share)
                     loss += share.item()
-                if not math.isfinite(loss):
+                norm = float(
+                    accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+                )
+                # In fp16 the scaler skips steps whose gradients overflow, and scales less.
+                if not math.isfinite(loss) or not (math.isfinite(norm) or accelerator.scaler):
                     rows = [int(pairs.rows[objective.items[i].pair]) for i in index]
                     raise InputError(
-                        f"{description}: the loss is {loss} at step {record.step + 1} (rows {rows} "
-                        "of the training data); lower the learning rate, or use fp32 or bf16"
+                        f"{description}: the loss is {loss}, the gradient's norm {norm} at step "
+                        f"{record.step + 1} (rows {rows} of the training data); lower the learning "
+                        "rate, or use fp32 or bf16"
                     )
-                norm = accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 rate = schedule.get_last_lr()[0]
                 optimizer.step()
                 optimizer.zero_grad()
                 if not accelerator.optimizer_step_was_skipped:
                     schedule.step()
-                record.add_step(loss=loss, learning_rate=rate, grad_norm=float(norm))
+                record.add_step(loss=loss, learning_rate=rate, grad_norm=norm)
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update(len(index))
             record.add_epoch(epoch + 1, evaluate())

@@ -27,14 +27,21 @@ def use(name: str, root: Path) -> None:
         raise InputError(f"RECIPE={name}: no such recipe; there are {known}")
     if target.exists() and target.read_bytes() == recipe.read_bytes():
         return
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "params.yaml"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if changed.returncode or changed.stdout:
+    try:
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "params.yaml"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise InputError(
+            f"RECIPE={name}: git cannot tell whether params.yaml has uncommitted changes ({said}); "
+            "the pipeline needs a git repository: clone the project, or git init and commit"
+        ) from None
+    if changed.stdout:
         raise InputError(
             f"RECIPE={name}: params.yaml has uncommitted changes, which the recipe would "
             "overwrite; commit them, or drop them with git checkout params.yaml"

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, evaluation, params, tables
+from preference import command, devices, params, scoring, tables
 from preference.files import write_json
 from preference.statistics import summary
 
@@ -16,13 +16,13 @@ METRICS, SCORES = (
 
 def main(args: Namespace) -> None:
     settings = params.load()
+    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PAIRS)
-    logps = evaluation.open_model(MODEL, pairs.longest, accelerator)
-    scores = evaluation.score(logps, pairs, settings, accelerator, "baseline")
+    scorer = scoring.open_model(MODEL, pairs.longest, accelerator)
+    scores = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "baseline")
     tables.write_scores(SCORES, scores)
-    metrics = summary(scores, settings.scoring.length_normalize)
-    write_json(METRICS, {**metrics, **devices.context(accelerator)})
+    write_json(METRICS, summary(scores, settings.scoring.length_normalize))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from preference import command, devices, evaluation, models, params, tables
+from preference import command, devices, models, params, scoring, tables, tokens
 from preference.files import write_json
 from preference.metrics import objective_metrics
 from preference.statistics import summary
@@ -19,12 +19,9 @@ METRICS, SCORES = Path("results/metrics/final.json"), Path("data/scores/final.pa
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--policy", type=Path, help=f"a model directory (default {POLICY})")
-    parser.add_argument(
-        "--reference",
-        help="a model directory, or a Hub id pinned as OWNER/NAME@COMMIT (default: the cached "
-        f"scores in {REFERENCE})",
-    )
+    model = "a model directory, or a Hub id pinned as OWNER/NAME@COMMIT"
+    parser.add_argument("--policy", help=f"{model} (default {POLICY})")
+    parser.add_argument("--reference", help=f"{model} (default: the scores in {REFERENCE})")
     parser.add_argument(
         "--output",
         type=Path,
@@ -34,33 +31,31 @@ def arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> None:
     settings = params.load()
+    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PAIRS)
 
-    def scores_of(directory: Path, description: str) -> tables.Scores:
-        if directory != POLICY:
-            models.require_same_tokenizer(directory, BASE)
-        logps = evaluation.open_model(directory, pairs.longest, accelerator)
-        return evaluation.score(logps, pairs, settings, accelerator, description)
+    def scores_of(model: str, description: str) -> tables.Scores:
+        name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
+        where = f"--{description}"
+        directory = models.locate(name, revision or None, where, "@COMMIT after the id")
+        tokens.require_same_tokenizer(directory, BASE)
+        scorer = scoring.open_model(directory, pairs.longest, accelerator)
+        return scoring.score(scorer, pairs, accelerator, tokens_per_batch, description)
 
-    if args.reference:
-        name, _, revision = args.reference.partition("@")
-        reference = scores_of(
-            models.locate(name, revision or None, "--reference", "@COMMIT after the id"),
-            "reference",
-        )
-    else:
-        reference = tables.read_scores(REFERENCE)
-    policy = scores_of(args.policy or POLICY, "policy")
+    named = args.policy or args.reference
+    reference = (
+        scores_of(args.reference, "reference") if args.reference else tables.read_scores(REFERENCE)
+    )
+    policy = scores_of(args.policy or str(POLICY), "policy")
     normalize = settings.scoring.length_normalize
     values = {
         **summary(policy, normalize),
         **objective_metrics(policy, reference, settings.train, normalize),
-        **devices.context(accelerator),
     }
     if args.output:
         write_json(args.output, values)
-    elif args.policy or args.reference:
+    elif named:
         # The pipeline's own results stay what they are.
         print(json.dumps(values, indent=2))
     else:
@@ -69,7 +64,7 @@ def main(args: Namespace) -> None:
 
 
 def names_hub_id(args: Namespace) -> bool:
-    return "@" in (args.reference or "")
+    return any(name and not Path(name).is_dir() for name in (args.policy, args.reference))
 
 
 if __name__ == "__main__":

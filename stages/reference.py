@@ -3,26 +3,25 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, evaluation, params, tables
-from preference.files import replacing, write_json
-from preference.statistics import summary
+from preference import command, devices, params, scoring, tables
+from preference.files import replacing
 
-PREPARED, MODEL = Path("data/prepared"), Path("models/sft")
-OUT, METRICS = Path("data/reference"), Path("results/metrics/sft.json")
+PREPARED, MODEL, OUT = Path("data/prepared"), Path("models/sft"), Path("data/reference")
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
+    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     splits = {name: tables.read_pairs(PREPARED / f"{name}.parquet") for name in ("train", "test")}
     longest = max(pairs.longest for pairs in splits.values())
-    logps = evaluation.open_model(MODEL, longest, accelerator)
+    scorer = scoring.open_model(MODEL, longest, accelerator)
     with replacing(OUT) as directory:
         for split, pairs in splits.items():
-            scores = evaluation.score(logps, pairs, settings, accelerator, f"reference: {split}")
+            scores = scoring.score(
+                scorer, pairs, accelerator, tokens_per_batch, f"reference: {split}"
+            )
             tables.write_scores(directory / f"{split}.parquet", scores)
-    metrics = summary(scores, settings.scoring.length_normalize)
-    write_json(METRICS, {**metrics, **devices.context(accelerator)})
 
 
 if __name__ == "__main__":

@@ -3,16 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import (
-    command,
-    devices,
-    evaluation,
-    models,
-    objectives,
-    params,
-    tables,
-    training,
-)
+from preference import command, devices, models, objectives, params, scoring, tables, training
 from preference.metrics import pair_metrics
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
@@ -21,30 +12,31 @@ OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
 
 def main(args: Namespace) -> None:
     settings = params.load()
+    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
-    logps = evaluation.open_model(BASE, max(pairs.longest, test.longest), accelerator)
+    scorer = scoring.open_model(BASE, max(pairs.longest, test.longest), accelerator)
 
     def evaluate() -> dict[str, float]:
-        scores = evaluation.score(logps, test, settings, accelerator, "sft: test")
+        scores = scoring.score(scorer, test, accelerator, tokens_per_batch, "sft: test")
         # Both ways: how the results are scored is no choice of this stage.
         sums = pair_metrics(scores, normalize=False)
         return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
 
     training.fit(
-        logps,
+        scorer,
         objectives.sft(pairs),
         pairs,
         settings.sft,
         accelerator,
         seed=settings.seed,
-        tokens_per_batch=settings.runtime.tokens_per_batch,
+        tokens_per_batch=tokens_per_batch,
         evaluate=evaluate,
         curves=CURVES,
         description="sft",
     )
-    models.save(logps.model, BASE, OUT)
+    models.save(scorer.model, BASE, OUT)
 
 
 if __name__ == "__main__":

@@ -3,60 +3,48 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import (
-    command,
-    devices,
-    evaluation,
-    models,
-    objectives,
-    params,
-    tables,
-    training,
-)
+from preference import command, devices, models, params, scoring, tables, training, tuning
 from preference.metrics import all_metrics
 
-PREPARED, REFERENCE, SFT = (
-    Path("data/prepared"),
-    Path("data/reference"),
-    Path("models/sft"),
-)
+PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
 OUT, CURVES = Path("models/policy"), Path("results/curves/train")
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
+    tokens_per_batch = settings.runtime.tokens_per_batch
     normalize = settings.scoring.length_normalize
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
     reference = tables.read_scores(REFERENCE / "test.parquet")
-    objective = objectives.OBJECTIVES[settings.train.objective](
+    objective = tuning.OBJECTIVES[settings.train.objective](
         pairs,
         tables.read_scores(REFERENCE / "train.parquet"),
         settings.train,
         normalize,
         settings.seed,
     )
-    logps = evaluation.open_model(SFT, max(pairs.longest, test.longest), accelerator)
+    scorer = scoring.open_model(SFT, max(pairs.longest, test.longest), accelerator)
 
     def evaluate() -> dict[str, float]:
-        scores = evaluation.score(logps, test, settings, accelerator, "train: test")
+        scores = scoring.score(scorer, test, accelerator, tokens_per_batch, "train: test")
         return all_metrics(scores, reference, settings.train, normalize)
 
     training.fit(
-        logps,
+        scorer,
         objective,
         pairs,
         settings.train,
         accelerator,
         seed=settings.seed,
-        tokens_per_batch=settings.runtime.tokens_per_batch,
+        tokens_per_batch=tokens_per_batch,
         evaluate=evaluate,
         start=all_metrics(reference, reference, settings.train, normalize),
         curves=CURVES,
         description="train",
     )
-    models.save(logps.model, SFT, OUT)
+    models.save(scorer.model, SFT, OUT)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,26 @@ OPTIMIZATION = {
 }
 PARAMS: dict[str, Any] = {
     "seed": 42,
-    "data": {"source": "demo", "train_pairs": 8, "eval_pairs": 4, "max_length": 64},
-    "model": {"base": "scratch"},
+    "data": {
+        "source": "demo",
+        "revision": None,
+        "train_pairs": 8,
+        "eval_pairs": 4,
+        "max_length": 64,
+        "demo": {},
+    },
+    "model": {"base": "scratch", "revision": None},
+    "scoring": {"length_normalize": True},
     "sft": OPTIMIZATION,
-    "train": {**OPTIMIZATION, "objective": "dpo", "beta": 0.1, "label_noise": 0.0},
+    "train": {
+        **OPTIMIZATION,
+        "objective": "dpo",
+        "beta": 0.1,
+        "label_noise": 0.0,
+        "kto": {"target_kl": 0.0},
+    },
     "precision": "fp32",
+    "report": {"decimals": 4},
 }
 
 

@@ -37,6 +37,7 @@ STAGE_NAMES = [
     "baseline-eval",
     "sft-warmup",
     "reference",
+    "sft-eval",
     "train",
     "final-eval",
     "report",

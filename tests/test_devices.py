@@ -9,7 +9,18 @@ from accelerate.state import AcceleratorState, PartialState
 
 from preference import devices
 from preference.errors import InputError
-from preference.params import Data, Model, Optimization, Params, Runtime, Train
+from preference.params import (
+    Data,
+    Demo,
+    Kto,
+    Model,
+    Optimization,
+    Params,
+    Report,
+    Runtime,
+    Scoring,
+    Train,
+)
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -30,10 +41,16 @@ def params(precision: Precision, device: Device, workers: int | None = None) -> 
     )
     return Params(
         seed=0,
-        data=Data(source="demo", train_pairs=1, eval_pairs=1, max_length=8),
-        model=Model(base="scratch"),
+        data=Data(
+            source="demo", revision=None, train_pairs=1, eval_pairs=1, max_length=8, demo=Demo()
+        ),
+        model=Model(base="scratch", revision=None),
+        scoring=Scoring(length_normalize=True),
+        report=Report(decimals=4),
         sft=steps,
-        train=Train(**steps.model_dump(), objective="dpo", beta=0.1, label_noise=0.0),
+        train=Train(
+            **steps.model_dump(), objective="dpo", beta=0.1, label_noise=0.0, kto=Kto(target_kl=0.0)
+        ),
         precision=precision,
         runtime=Runtime(device=device, workers=workers),
     )

@@ -28,10 +28,6 @@ def gradients(loss: Tensor, *of: Tensor) -> list[float]:
     return [gradient.item() for gradient in torch.autograd.grad(loss.sum(), of)]
 
 
-def test_sft_is_the_negated_log_probability() -> None:
-    assert losses.sft(torch.tensor([-3.5, 0.0])).tolist() == [3.5, 0.0]
-
-
 def test_dpo_value_by_hand() -> None:
     # Rewards 0.1 x (-10 + 11) = 0.1 and 0.1 x (-12 + 11) = -0.1; x = 0.2.
     chosen, rejected, reference_chosen, reference_rejected = leaves(-10, -12, -11, -11)

@@ -25,8 +25,11 @@ both = st.lists(st.tuples(rows, rows), min_size=1, max_size=12)
 
 
 def scores(table: list[Row]) -> Scores:
-    columns = [np.array(column) for column in zip(*table, strict=True)]
-    return Scores(np.arange(len(table)), *columns)
+    chosen_logp, chosen_tokens, rejected_logp, rejected_tokens = (
+        np.array(column) for column in zip(*table, strict=True)
+    )
+    rows = np.arange(len(table))
+    return Scores(rows, chosen_logp, chosen_tokens, rejected_logp, rejected_tokens)
 
 
 def settings(objective: Literal["dpo", "kto"], beta: float, target_kl: float) -> Train:

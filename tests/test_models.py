@@ -24,7 +24,7 @@ from transformers import (
     ViTConfig,
 )
 
-from preference import bases, models
+from preference import bases, models, tokens
 from preference.errors import InputError
 from preference.params import Model, Scratch
 
@@ -101,7 +101,7 @@ def saved(tmp_path: Path) -> Path:
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `model.base: scratch` makes; shared, so not to be changed."""
     out = tmp_path_factory.mktemp("models") / "scratch"
-    bases.create_base(Model(base="scratch", scratch=SIZE), 1, out)
+    bases.create_base(Model(base="scratch", revision=None, scratch=SIZE), 1, out)
     return out
 
 
@@ -277,12 +277,12 @@ def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
 
 
 def test_scratch_is_the_same_for_the_same_seed(scratch: Path, tmp_path: Path) -> None:
-    bases.create_base(Model(base="scratch", scratch=SIZE), 1, tmp_path / "again")
+    bases.create_base(Model(base="scratch", revision=None, scratch=SIZE), 1, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(scratch)
 
 
 def test_scratch_has_other_weights_for_another_seed(scratch: Path, tmp_path: Path) -> None:
-    bases.create_base(Model(base="scratch", scratch=SIZE), 2, tmp_path / "other")
+    bases.create_base(Model(base="scratch", revision=None, scratch=SIZE), 2, tmp_path / "other")
     found, expected = contents(tmp_path / "other"), contents(scratch)
     assert found.pop("model.safetensors") != expected.pop("model.safetensors")
     assert found == expected
@@ -310,15 +310,15 @@ def test_the_tokenizer_of_scratch_gives_texts_back(scratch: Path, text: str) -> 
 
 
 def test_a_directory_with_weights_is_taken_as_it_is(local: Path, tmp_path: Path) -> None:
-    bases.create_base(Model(base=str(local)), 5, tmp_path / "out")
+    bases.create_base(Model(base=str(local), revision=None), 5, tmp_path / "out")
     assert_same_weights(models.load(tmp_path / "out"), models.load(local))
-    models.require_same_tokenizer(tmp_path / "out", local)
+    tokens.require_same_tokenizer(tmp_path / "out", local)
 
 
 def test_a_directory_without_weights_gets_them_from_the_seed(local: Path, tmp_path: Path) -> None:
     (local / "model.safetensors").unlink()
     for name, seed in (("one", 5), ("same", 5), ("other", 6)):
-        bases.create_base(Model(base=str(local)), seed, tmp_path / name)
+        bases.create_base(Model(base=str(local), revision=None), seed, tmp_path / name)
     one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
     assert same == one
     assert other["model.safetensors"] != one["model.safetensors"]
@@ -398,29 +398,31 @@ def test_a_hub_id_must_be_pinned_to_a_commit(tmp_path: Path, revision: str | Non
 def test_a_refused_base_leaves_the_earlier_one(scratch: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(scratch, tmp_path / "out"))
     with pytest.raises(InputError):
-        bases.create_base(Model(base=str(tmp_path / "nothing")), 0, out)
+        bases.create_base(Model(base=str(tmp_path / "nothing"), revision=None), 0, out)
     assert contents(out) == contents(scratch)
 
 
 def test_the_same_tokenizer_passes(scratch: Path, local: Path) -> None:
-    models.require_same_tokenizer(local, scratch)
+    tokens.require_same_tokenizer(local, scratch)
 
 
 def test_a_model_without_tokenizer_passes(scratch: Path, saved: Path) -> None:
-    models.require_same_tokenizer(saved, scratch)
+    tokens.require_same_tokenizer(saved, scratch)
 
 
 def test_another_tokenizer_is_refused(scratch: Path, tmp_path: Path) -> None:
-    larger = Model(base="scratch", scratch=SIZE.model_copy(update={"vocab_size": 320}))
+    larger = Model(
+        base="scratch", revision=None, scratch=SIZE.model_copy(update={"vocab_size": 320})
+    )
     bases.create_base(larger, 1, tmp_path / "larger")
     with pytest.raises(InputError, match=r"larger: its tokenizer is not that of .*scratch"):
-        models.require_same_tokenizer(tmp_path / "larger", scratch)
+        tokens.require_same_tokenizer(tmp_path / "larger", scratch)
 
 
 def test_a_damaged_tokenizer_is_not_the_same(scratch: Path, local: Path) -> None:
     (local / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match=r"tokenizer\.json"):
-        models.require_same_tokenizer(local, scratch)
+        tokens.require_same_tokenizer(local, scratch)
 
 
 @pytest.mark.parametrize("make", [gpt2, llama])
@@ -429,3 +431,20 @@ def test_sequences_must_fit_the_positions(make: Callable[[], PreTrainedModel]) -
     models.check_length(model, 32)
     with pytest.raises(InputError, match=r"up to 33 tokens, .* takes 32 .* data\.max_length to 32"):
         models.check_length(model, 33)
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_an_old_checkpoint_from_the_hub_is_read(prefix: str, tmp_path: Path) -> None:
+    # As gpt2's on the Hub: no prefix, no output layer (it is tied), and buffers since dropped.
+    expected = gpt2()
+    expected.save_pretrained(tmp_path)
+    weights = {
+        name.replace("transformer.", prefix): tensor.clone()
+        for name, tensor in expected.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    weights[f"{prefix}h.0.attn.bias"] = torch.ones(1, 1, 4, 4)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    found = models.load(tmp_path)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor), name

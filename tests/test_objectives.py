@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from preference import objectives
+from preference import objectives, tuning
 from preference.batches import BOTH, Item
 from preference.params import Kto, Train
 from preference.tables import Pairs, Ragged, Scores
@@ -93,14 +93,14 @@ def rewards(normalize: bool) -> list[tuple[float, float]]:
 
 
 def dpo_loss(label_noise: float, index: list[int], normalize: bool) -> Tensor:
-    objective = objectives.dpo(PAIRS, REFERENCE, settings("dpo", label_noise), normalize, SEED)
+    objective = tuning.dpo(PAIRS, REFERENCE, settings("dpo", label_noise), normalize, SEED)
     return objective.loss(LOGPS[index].flatten(), COUNTS[index].flatten(), np.array(index))
 
 
 @unhurried
 @given(st.integers(0, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_flips_are_exactly_the_share(pairs: int, share: float, seed: int) -> None:
-    found = objectives.flips(pairs, share, seed)
+    found = tuning.flips(pairs, share, seed)
     assert found.shape == (pairs,)
     assert found.dtype == bool
     assert found.sum() == round(share * pairs)
@@ -109,18 +109,18 @@ def test_flips_are_exactly_the_share(pairs: int, share: float, seed: int) -> Non
 @unhurried
 @given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_a_smaller_share_flips_a_subset(pairs: int, one: float, other: float, seed: int) -> None:
-    small, large = (objectives.flips(pairs, share, seed) for share in sorted((one, other)))
+    small, large = (tuning.flips(pairs, share, seed) for share in sorted((one, other)))
     assert not (small & ~large).any()
 
 
 def test_flips_follow_the_seed() -> None:
-    first = objectives.flips(200, 0.5, seed=1)
-    assert np.array_equal(first, objectives.flips(200, 0.5, seed=1))
-    assert not np.array_equal(first, objectives.flips(200, 0.5, seed=2))
+    first = tuning.flips(200, 0.5, seed=1)
+    assert np.array_equal(first, tuning.flips(200, 0.5, seed=1))
+    assert not np.array_equal(first, tuning.flips(200, 0.5, seed=2))
 
 
 def test_flips_are_spread_over_the_file() -> None:
-    found = objectives.flips(10_000, 0.25, seed=0)
+    found = tuning.flips(10_000, 0.25, seed=0)
     quarters = found.reshape(4, 2500).mean(axis=1)
     # Four standard deviations of a share drawn from 2,500.
     assert quarters == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 2500))
@@ -142,13 +142,13 @@ def test_dpo_finds_the_reference_of_the_pairs_at_hand() -> None:
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_dpo_with_all_labels_flipped_is_dpo_of_swapped_pairs(normalize: bool) -> None:
-    swapped = objectives.dpo(PAIRS, SWAPPED, settings("dpo"), normalize, SEED)
+    swapped = tuning.dpo(PAIRS, SWAPPED, settings("dpo"), normalize, SEED)
     expected = swapped.loss(LOGPS.flip(1).flatten(), COUNTS.flip(1).flatten(), np.arange(4))
     assert dpo_loss(1.0, [0, 1, 2, 3], normalize).tolist() == expected.tolist()
 
 
 def test_dpo_flips_the_pairs_that_the_seed_says() -> None:
-    flipped = objectives.flips(4, 0.5, SEED)
+    flipped = tuning.flips(4, 0.5, SEED)
     expected = [
         softplus(chosen - rejected if flip else rejected - chosen)
         for (chosen, rejected), flip in zip(rewards(True), flipped, strict=True)
@@ -163,21 +163,21 @@ def test_dpo_flips_the_pairs_that_the_seed_says() -> None:
 @pytest.mark.parametrize("label_noise", [0.0, 1.0])
 def test_dpo_raises_what_the_label_prefers(label_noise: float) -> None:
     logps = LOGPS.clone().requires_grad_()
-    objective = objectives.dpo(PAIRS, REFERENCE, settings("dpo", label_noise), True, SEED)
+    objective = tuning.dpo(PAIRS, REFERENCE, settings("dpo", label_noise), True, SEED)
     loss = objective.loss(logps.flatten(), COUNTS.flatten(), np.arange(4))
     (gradient,) = torch.autograd.grad(loss.sum(), logps)
     assert (gradient < 0).tolist() == [[label_noise == 0, label_noise == 1]] * 4
 
 
 def test_dpo_examples_are_pairs() -> None:
-    objective = objectives.dpo(PAIRS, REFERENCE, settings("dpo"), True, SEED)
+    objective = tuning.dpo(PAIRS, REFERENCE, settings("dpo"), True, SEED)
     assert objective.unit == "pairs"
     assert objective.items == [Item(pair, BOTH) for pair in range(4)]
     assert objective.weights.tolist() == [1, 1, 1, 1]
 
 
 def test_kto_examples_alternate_between_chosen_and_rejected() -> None:
-    objective = objectives.kto(made_pairs(2), REFERENCE, settings("kto"), True, SEED)
+    objective = tuning.kto(made_pairs(2), REFERENCE, settings("kto"), True, SEED)
     assert objective.unit == "examples"
     assert objective.items == [
         Item(0, ("chosen",)),
@@ -195,23 +195,23 @@ def test_kto_is_the_formula_with_labels_that_follow_flips(
 ) -> None:
     expected = []
     for (chosen, rejected), flip in zip(
-        rewards(normalize), objectives.flips(4, label_noise, SEED), strict=True
+        rewards(normalize), tuning.flips(4, label_noise, SEED), strict=True
     ):
         sign = -1 if flip else 1
         expected += [
             softplus(-sign * (chosen - TARGET_KL)),
             softplus(sign * (rejected - TARGET_KL)),
         ]
-    objective = objectives.kto(PAIRS, REFERENCE, settings("kto", label_noise), normalize, SEED)
+    objective = tuning.kto(PAIRS, REFERENCE, settings("kto", label_noise), normalize, SEED)
     index = np.array([5, 0, 7, 2, 1, 6, 3, 4])
     found = objective.loss(LOGPS.flatten()[index], COUNTS.flatten()[index], index)
     assert found.tolist() == pytest.approx([expected[i] for i in index], rel=1e-5)
 
 
 def test_dpo_and_kto_flip_the_same_pairs() -> None:
-    flipped = objectives.flips(4, 0.5, SEED)
+    flipped = tuning.flips(4, 0.5, SEED)
     logps = torch.zeros(8, requires_grad=True)
-    objective = objectives.kto(PAIRS, REFERENCE, settings("kto", 0.5), True, SEED)
+    objective = tuning.kto(PAIRS, REFERENCE, settings("kto", 0.5), True, SEED)
     loss = objective.loss(logps, torch.ones(8, dtype=torch.long), np.arange(8))
     (gradient,) = torch.autograd.grad(loss.sum(), logps)
     assert (gradient < 0).view(4, 2).tolist() == [[not flip, flip] for flip in flipped.tolist()]

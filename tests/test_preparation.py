@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 
 from preference import preparation, sources, tables
 from preference.errors import InputError
-from preference.params import Data
+from preference.params import Data, Demo
 from preference.preparation import Counts
 from preference.transcripts import Unusable
 
@@ -204,7 +204,14 @@ def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> No
     directory = os.environ.get("HH_RLHF", "")
     if not (directory and Path(directory).is_dir()):
         pytest.skip("HH_RLHF names no directory")
-    data = Data(source=directory, train_pairs=None, eval_pairs=1_000, max_length=512)
+    data = Data(
+        source=directory,
+        train_pairs=None,
+        eval_pairs=1_000,
+        max_length=512,
+        revision=None,
+        demo=Demo(),
+    )
     table = [row for batch in sources.batches(data, "test") for row in batch.to_pylist()]
     rows = [(row["chosen"], row["rejected"]) for row in table]
     counts, pairs = prepared(tmp_path, base, rows, pairs=1_000, max_length=512)

@@ -1,5 +1,7 @@
 """What the README shows is what was measured, and what it names is there."""
 
+import hashlib
+import json
 import re
 import shlex
 
@@ -7,13 +9,35 @@ import project
 import pytest
 from ruamel.yaml import YAML
 
+from preference import report
+from preference.statistics import Difference
+
 README = (project.ROOT / "README.md").read_text()
 
 
-def test_results_are_those_of_the_committed_table() -> None:
-    table = (project.ROOT / "results/table.md").read_text()
-    shown = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
-    assert shown == table
+def test_results_are_those_of_the_committed_metrics() -> None:
+    metrics = project.ROOT / "results/metrics"
+    rows = {"baseline": "baseline", "SFT": "sft", "SFT + DPO": "final"}
+    titles = {name: title for title, name in rows.items()}
+    compared = json.loads((metrics / "comparison.json").read_text())
+    comparisons: dict[str, dict[str, Difference]] = {}
+    for after, before in (("final", "baseline"), ("sft", "baseline"), ("final", "sft")):
+        comparisons[f"{titles[after]} - {titles[before]}"] = {
+            metric: Difference(
+                *(
+                    compared[f"{after}_vs_{before}_{metric}_{field}"]
+                    for field in ("difference", "low", "high", "p_value")
+                )
+            )
+            for metric in ("pair_acc", "margin")
+        }
+    table = report.table(
+        {title: report.read_metrics(metrics / f"{name}.json") for title, name in rows.items()},
+        comparisons,
+        decimals=4,
+    )
+    assert (project.ROOT / "results/table.md").read_text() == table
+    assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == table
 
 
 def test_default_is_the_committed_recipe() -> None:
@@ -21,7 +45,7 @@ def test_default_is_the_committed_recipe() -> None:
     assert (project.ROOT / "params.yaml").read_bytes() == recipe
 
 
-def test_lock_file_was_made_with_the_committed_params() -> None:
+def test_lock_file_was_made_with_the_committed_params_and_code() -> None:
     yaml = YAML(typ="safe")
     lock = yaml.load(project.ROOT / "dvc.lock")
     values = yaml.load(project.ROOT / "params.yaml")
@@ -31,6 +55,10 @@ def test_lock_file_was_made_with_the_committed_params() -> None:
             for part in key.split("."):
                 found = found[part]
             assert found == value, key
+        for dep in stage["deps"]:
+            file = project.ROOT / dep["path"]
+            if file.suffix == ".py":
+                assert hashlib.md5(file.read_bytes()).hexdigest() == dep["md5"], file
 
 
 def test_every_pinned_package_is_explained() -> None:

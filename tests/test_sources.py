@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from preference import sources
 from preference.errors import InputError
-from preference.params import Data
+from preference.params import Data, Demo
 from preference.tables import RAW
 
 Write = Callable[[Path, Rows], Path]
@@ -26,7 +26,14 @@ GOOD = b'{"chosen": "a", "rejected": "b"}\n'
 
 def data(source: Path | str | list[str], revision: str | None = None) -> Data:
     source = str(source) if isinstance(source, Path) else source
-    return Data(source=source, revision=revision, train_pairs=1, eval_pairs=1, max_length=8)
+    return Data(
+        source=source,
+        revision=revision,
+        train_pairs=1,
+        eval_pairs=1,
+        max_length=8,
+        demo=Demo(),
+    )
 
 
 def read(source: Path | str | list[str], part: str = "train") -> Rows:
@@ -325,7 +332,7 @@ def test_a_source_without_a_split_is_refused(tmp_path: Path, write: Write) -> No
     assert "data.source" in message
     assert "no train file" in message
     assert f"found: {path.name}" in message
-    assert "as in train.jsonl.gz" in message
+    assert "train.jsonl.gz, train/0.parquet" in message
 
 
 def test_two_formats_at_once_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The training loop against a naive one, and what must not change its result."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import naive
@@ -11,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from transformers import PreTrainedModel
 
-from preference import objectives, training
+from preference import objectives, training, tuning
 from preference.errors import InputError
 from preference.logprobs import Abilities, ResponseLogps
 from preference.params import Optimization, Train
@@ -23,6 +24,7 @@ def train_settings(**changes: object) -> Train:
         "objective": "dpo",
         "beta": 0.5,
         "label_noise": 0.0,
+        "kto": {"target_kl": 0.0},
         "epochs": 6,
         "learning_rate": 3e-3,
         "batch_size": 4,
@@ -79,7 +81,7 @@ def test_full_batch_dpo_follows_the_naive_way_step_by_step(
     settings = train_settings()
     policy = copy.deepcopy(start)
     scores = naive.score(reference, pairs)
-    objective = objectives.dpo(pairs, scores, settings, normalize, seed=1)
+    objective = tuning.dpo(pairs, scores, settings, normalize, seed=1)
     losses = fit(policy, objective, pairs, settings, tmp_path, tokens_per_batch=60)
     expected = naive.train_dpo(
         start,
@@ -111,7 +113,7 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
         objective = (
             objectives.sft(pairs)
             if name == "sft"
-            else objectives.OBJECTIVES[name](pairs, reference, settings, True, 1)
+            else tuning.OBJECTIVES[name](pairs, reference, settings, True, 1)
         )
         losses = fit(
             model,
@@ -152,7 +154,7 @@ def test_last_step_is_the_mean_over_what_it_has(tmp_path: Path) -> None:
     model = naive.gpt2(1)
     reference = naive.score(naive.gpt2(2), pairs)
     policy = naive.score(model, pairs)
-    objective = objectives.dpo(pairs, reference, settings, False, seed=1)
+    objective = tuning.dpo(pairs, reference, settings, False, seed=1)
     losses = fit(model, objective, pairs, settings, tmp_path)
     margin = (policy.chosen_logp - reference.chosen_logp) - (
         policy.rejected_logp - reference.rejected_logp
@@ -201,8 +203,32 @@ def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> Non
     model = naive.gpt2()
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"the loss is nan at step 1 \(rows \["):
+    with pytest.raises(InputError, match=r"the loss is nan.* at step 1 \(rows \["):
         fit(model, objectives.sft(pairs), pairs, train_settings(), tmp_path)
+
+
+def test_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    model = naive.gpt2()
+    before = copy.deepcopy(model.state_dict())
+    objective = objectives.sft(pairs)
+    # The square root's slope at 0 is infinite, its value is not.
+    broken = replace(objective, loss=lambda logps, counts, index: (logps * 0).sqrt())
+    with pytest.raises(InputError, match=r"the gradient's norm nan at step 1"):
+        fit(model, broken, pairs, train_settings(), tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_failed_run_leaves_the_earlier_curves(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    curves = tmp_path / "curves"
+    losses = fit(naive.gpt2(), objectives.sft(pairs), pairs, train_settings(), curves)
+    objective = objectives.sft(pairs)
+    broken = replace(objective, loss=lambda logps, counts, index: logps * float("nan"))
+    with pytest.raises(InputError):
+        fit(naive.gpt2(), broken, pairs, train_settings(), curves)
+    assert column(curves, "loss") == losses
+    assert [path.name for path in tmp_path.iterdir()] == ["curves"]
 
 
 def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
-from preference import batches, objectives
+from preference import batches, tuning
 from preference.logprobs import Abilities, ResponseLogps
-from preference.params import Train
+from preference.params import Kto, Train
 from preference.tables import Pairs
 
 MAX_LENGTH = 18
@@ -79,6 +79,7 @@ def test_loss_and_gradients_agree(
         objective="dpo",
         beta=BETA,
         label_noise=0.0,
+        kto=Kto(target_kl=0.0),
         epochs=1,
         learning_rate=1e-3,
         batch_size=12,
@@ -89,7 +90,7 @@ def test_loss_and_gradients_agree(
         dropout=False,
     )
     reference = naive.score(naive.gpt2(2), pairs)
-    objective = objectives.dpo(pairs, reference, settings, normalize, seed=0)
+    objective = tuning.dpo(pairs, reference, settings, normalize, seed=0)
     model = naive.gpt2(1)
     batch = batches.make(pairs, objective.items, shared)
     logps = ResponseLogps(model, Abilities(shared, bare_output=True))(batch)
