@@ -1,8 +1,9 @@
 # make repro, make test, make lint: each sets up .venv from pinned requirements if it must.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Stages are run by DVC as plain `python`: the environment's own comes first.
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Stages are run by DVC as plain `python`: the environment's own comes first. DVC runs them with $SHELL,
+# and not every shell splits LAUNCH into words.
+RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint clean
@@ -30,6 +31,7 @@ clean: ## Remove the environment; data, models and results stay
 
 .venv/.installed: requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python found; install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is too old; install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	@touch $@
