@@ -33,6 +33,7 @@ def main(args: Namespace) -> None:
         seed=settings.seed,
         tokens_per_batch=tokens_per_batch,
         evaluate=evaluate,
+        start=evaluate(),
         curves=CURVES,
         description="sft",
     )

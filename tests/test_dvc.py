@@ -85,7 +85,8 @@ def test_deps_are_the_real_import_graph(name: str) -> None:
 def test_paths_in_the_script_are_those_in_dvc_yaml(name: str) -> None:
     stage = importlib.import_module(f"stages.{name.replace('-', '_')}")
     values = [v for k, v in vars(stage).items() if k.isupper()]
-    paths = [p for v in values for p in (v.values() if isinstance(v, dict) else [v])]
+    found = [p for v in values for p in (v.values() if isinstance(v, dict) else [v])]
+    paths = [path for path in found if isinstance(path, Path)]
     entries = [*STAGES[name]["deps"], *STAGES[name].get("outs", [])]
     entries += STAGES[name].get("metrics", [])
     listed = {Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries}
