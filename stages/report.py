@@ -14,7 +14,7 @@ SCORES = {
     "sft": Path("data/reference/test.parquet"),
     "final": Path("data/scores/final.parquet"),
 }
-TABLE, COMPARISON = Path("results/table.md"), METRICS / "comparison.json"
+TABLE, COMPARISON = Path("results/table.md"), Path("results/comparison.json")
 
 
 def main(args: Namespace) -> None:

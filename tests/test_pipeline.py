@@ -80,8 +80,7 @@ def test_dvc_shows_metrics_params_and_plots(finished: Path) -> None:
     shown = json.loads(project.run(finished, "dvc", "metrics", "show", "--json").stdout)
     files = shown[""]["data"]
     assert set(files) == {
-        f"results/metrics/{name}.json"
-        for name in ("prepare", "baseline", "sft", "final", "comparison")
+        f"results/metrics/{name}.json" for name in ("prepare", "baseline", "sft", "final")
     }
     assert "fetch-data" in project.run(finished, "dvc", "dag").stdout
     plots = project.run(finished, "dvc", "plots", "show", "--json")

@@ -19,7 +19,7 @@ def test_results_are_those_of_the_committed_metrics() -> None:
     metrics = project.ROOT / "results/metrics"
     rows = {"baseline": "baseline", "SFT": "sft", "SFT + DPO": "final"}
     titles = {name: title for title, name in rows.items()}
-    compared = json.loads((metrics / "comparison.json").read_text())
+    compared = json.loads((project.ROOT / "results/comparison.json").read_text())
     comparisons: dict[str, dict[str, Difference]] = {}
     for after, before in (("final", "baseline"), ("sft", "baseline"), ("final", "sft")):
         comparisons[f"{titles[after]} - {titles[before]}"] = {
