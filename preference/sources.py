@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,9 @@ from preference.errors import InputError, first_line
 from preference.params import Data
 from preference.pins import require_commit
 from preference.tables import RAW
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -177,6 +180,10 @@ def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
             f"{where}: cannot be fetched ({first_line(error)}). Check the network, data.source and "
             "data.revision; or download the files and set data.source to their directory"
         ) from error
+    yield from _read_dataset(dataset, where)
+
+
+def _read_dataset(dataset: "Dataset", where: str) -> Iterator[pa.RecordBatch]:
     _check_columns(dataset.features.arrow_schema, where)
     row = 0
     for table in dataset.select_columns(RAW.names).with_format("arrow").iter(BATCH_ROWS):

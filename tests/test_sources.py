@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_helpers import Rows, patient, run_stage, write_params, write_raw
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -434,3 +435,32 @@ def test_the_stage_refuses_a_split_without_rows(tmp_path: Path) -> None:
     assert "error: params.yaml: data.source: 'own': test has no rows" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.glob("data/*")) == []
+
+
+def test_rows_of_a_hub_dataset_come_as_they_are() -> None:
+    texts = [f"{i} \u2028" for i in range(25)]
+    dataset = Dataset.from_dict({"other": range(25), "rejected": texts[::-1], "chosen": texts})
+    batches = list(sources._read_dataset(dataset, "a dataset"))
+    assert all(batch.schema == RAW for batch in batches)
+    found = [row["chosen"] for batch in batches for row in batch.to_pylist()]
+    assert found == texts
+
+
+def test_a_hub_dataset_with_a_null_is_refused() -> None:
+    dataset = Dataset.from_dict({"chosen": ["a", "b", None], "rejected": ["c", "d", "e"]})
+    with pytest.raises(InputError, match=r"a dataset, row 2: column 'chosen' must be text"):
+        list(sources._read_dataset(dataset, "a dataset"))
+
+
+def test_a_hub_dataset_without_a_column_is_refused() -> None:
+    dataset = Dataset.from_dict({"chosen": ["a"], "prompt": ["c"]})
+    with pytest.raises(InputError, match=r"a dataset: no column 'rejected' .*chosen, prompt"):
+        list(sources._read_dataset(dataset, "a dataset"))
+
+
+def test_a_directory_may_name_the_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.jsonl").write_bytes(GOOD * (2 if split == "train" else 1))
+    assert len(read(tmp_path, "train")) == 2
+    assert len(read(tmp_path, "test")) == 1
