@@ -245,6 +245,7 @@ def _batched(rows: Iterable[Row], where: str) -> Iterator[pa.RecordBatch]:
 
 def _is_unicode(row: Row) -> bool:
     try:
-        return bool("".join(row).encode() or True)
+        "".join(row).encode()
     except UnicodeEncodeError:
         return False
+    return True

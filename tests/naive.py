@@ -16,6 +16,16 @@ from transformers import (
 from preference.tables import Pairs, Ragged, Scores
 
 VOCABULARY = 97
+# Small, with weights large enough for outputs to differ; for Llama and its kin.
+LLAMA_SIZE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
 
 
 def gpt2(seed: int = 0, positions: int = 64) -> PreTrainedModel:
@@ -35,16 +45,7 @@ def gpt2(seed: int = 0, positions: int = 64) -> PreTrainedModel:
 def llama(seed: int = 0, positions: int = 64) -> PreTrainedModel:
     """A tiny Llama: rotary positions, grouped keys, untied output layer."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=positions,
-        initializer_range=0.3,
-    )
+    config = LlamaConfig(**LLAMA_SIZE, max_position_embeddings=positions)
     return LlamaForCausalLM(config).eval()
 
 

@@ -6,20 +6,19 @@ from typing import Literal
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
+from settings import train
 
 from preference import devices
 from preference.errors import InputError
 from preference.params import (
     Data,
     Demo,
-    Kto,
     Model,
     Optimization,
     Params,
     Report,
     Runtime,
     Scoring,
-    Train,
 )
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -29,16 +28,7 @@ HAS_GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def params(precision: Precision, device: Device, workers: int | None = None) -> Params:
-    steps = Optimization(
-        epochs=1,
-        learning_rate=1e-3,
-        batch_size=1,
-        grad_accum_steps=1,
-        weight_decay=0.0,
-        warmup_ratio=0.0,
-        max_grad_norm=1.0,
-        dropout=False,
-    )
+    steps = train()
     return Params(
         seed=0,
         data=Data(
@@ -47,10 +37,8 @@ def params(precision: Precision, device: Device, workers: int | None = None) -> 
         model=Model(base="scratch", revision=None),
         scoring=Scoring(length_normalize=True),
         report=Report(decimals=4),
-        sft=steps,
-        train=Train(
-            **steps.model_dump(), objective="dpo", beta=0.1, label_noise=0.0, kto=Kto(target_kl=0.0)
-        ),
+        sft=Optimization(**steps.model_dump(include=set(Optimization.model_fields))),
+        train=steps,
         precision=precision,
         runtime=Runtime(device=device, workers=workers),
     )

@@ -124,34 +124,14 @@ def test_probe_finds_both_shortcuts_exact(kind: str) -> None:
 
 def mistral_with_window() -> PreTrainedModel:
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=naive.VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        sliding_window=8,
-        initializer_range=0.3,
-    )
+    config = MistralConfig(**naive.LLAMA_SIZE, sliding_window=8)
     return MistralForCausalLM(config).eval()
 
 
 def gemma2_with_soft_caps() -> PreTrainedModel:
     torch.manual_seed(0)
     config = Gemma2Config(
-        vocab_size=naive.VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=4,
-        max_position_embeddings=64,
-        sliding_window=64,
-        final_logit_softcapping=1.0,
-        initializer_range=0.3,
+        **naive.LLAMA_SIZE, head_dim=4, sliding_window=64, final_logit_softcapping=1.0
     )
     return Gemma2ForCausalLM(config).eval()
 

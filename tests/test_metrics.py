@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from settings import train
 
 from preference import metrics
 from preference.metrics import Metrics
-from preference.params import Kto, Train
+from preference.params import Train
 from preference.tables import Scores
 
 unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure
@@ -33,20 +34,7 @@ def scores(table: list[Row]) -> Scores:
 
 
 def settings(objective: Literal["dpo", "kto"], beta: float, target_kl: float) -> Train:
-    return Train(
-        objective=objective,
-        beta=beta,
-        label_noise=0.0,
-        kto=Kto(target_kl=target_kl),
-        epochs=1,
-        learning_rate=1e-3,
-        batch_size=1,
-        grad_accum_steps=1,
-        weight_decay=0.0,
-        warmup_ratio=0.0,
-        max_grad_norm=1.0,
-        dropout=False,
-    )
+    return train(objective=objective, beta=beta, kto={"target_kl": target_kl})
 
 
 def softplus(x: float) -> float:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from settings import train
 from torch import Tensor
 
 from preference import objectives, tuning
 from preference.batches import BOTH, Item
-from preference.params import Kto, Train
+from preference.params import Train
 from preference.tables import Pairs, Ragged, Scores
 
 unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure
@@ -56,20 +57,8 @@ SWAPPED = Scores(
 
 
 def settings(objective: Literal["dpo", "kto"], label_noise: float = 0.0) -> Train:
-    return Train(
-        objective=objective,
-        beta=BETA,
-        label_noise=label_noise,
-        kto=Kto(target_kl=TARGET_KL),
-        epochs=1,
-        learning_rate=1e-3,
-        batch_size=1,
-        grad_accum_steps=1,
-        weight_decay=0.0,
-        warmup_ratio=0.0,
-        max_grad_norm=1.0,
-        dropout=False,
-    )
+    target_kl = {"target_kl": TARGET_KL}
+    return train(objective=objective, beta=BETA, label_noise=label_noise, kto=target_kl)
 
 
 def softplus(x: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from settings import train
 from transformers import PreTrainedModel
 
 from preference import objectives, training, tuning
@@ -21,10 +22,7 @@ from preference.tables import Pairs
 
 def train_settings(**changes: object) -> Train:
     values: dict[str, object] = {
-        "objective": "dpo",
         "beta": 0.5,
-        "label_noise": 0.0,
-        "kto": {"target_kl": 0.0},
         "epochs": 6,
         "learning_rate": 3e-3,
         "batch_size": 4,
@@ -32,9 +30,8 @@ def train_settings(**changes: object) -> Train:
         "weight_decay": 0.1,
         "warmup_ratio": 0.34,
         "max_grad_norm": 0.7,
-        "dropout": False,
     }
-    return Train.model_validate(values | changes)
+    return train(**(values | changes))
 
 
 def fit(

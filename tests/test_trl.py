@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset
+from settings import train
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -15,7 +16,6 @@ from trl import DPOConfig, DPOTrainer
 
 from preference import batches, tuning
 from preference.logprobs import Abilities, ResponseLogps
-from preference.params import Kto, Train
 from preference.tables import Pairs
 
 MAX_LENGTH = 18
@@ -75,20 +75,7 @@ def test_loss_and_gradients_agree(
     different = pairs.chosen_prompt_tokens != pairs.rejected_prompt_tokens
     assert different.any()
     assert not different.all()
-    settings = Train(
-        objective="dpo",
-        beta=BETA,
-        label_noise=0.0,
-        kto=Kto(target_kl=0.0),
-        epochs=1,
-        learning_rate=1e-3,
-        batch_size=12,
-        grad_accum_steps=1,
-        weight_decay=0.0,
-        warmup_ratio=0.0,
-        max_grad_norm=1.0,
-        dropout=False,
-    )
+    settings = train(beta=BETA, batch_size=12)
     reference = naive.score(naive.gpt2(2), pairs)
     objective = tuning.dpo(pairs, reference, settings, normalize, seed=0)
     model = naive.gpt2(1)
