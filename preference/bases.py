@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import (
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
 
 from preference import demo, models
 from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.params import Demo, Model, Scratch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 EOS = "<|endoftext|>"
 
@@ -44,8 +41,10 @@ def create_base(model: Model, seed: int, out: Path) -> None:
         tokenizer.save_pretrained(temporary)
 
 
-def _scratch(size: Scratch, seed: int) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
+def _scratch(size: Scratch, seed: int) -> "tuple[PreTrainedTokenizerFast, PreTrainedModel]":
     """A small GPT-2 with random weights, and a byte-level BPE of the demo's own text."""
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
     fast = Tokenizer(BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
@@ -79,7 +78,10 @@ def _demo_texts() -> Iterator[str]:
         yield rejected
 
 
-def _read_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+def _read_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
+    # It imports every tokenizer's kind; a base from scratch does not need it.
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
@@ -106,7 +108,7 @@ def _read_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _check(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, name: str) -> None:
+def _check(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", name: str) -> None:
     rows = model.get_input_embeddings().num_embeddings
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:

@@ -1,11 +1,14 @@
 """From pairs to model inputs: the one place that knows how token sequences are laid out.
 
-A pair whose two sides keep the same prompt is one sequence: prompt, chosen, rejected. The
-rejected part does not see the chosen part, and its positions go on from the prompt, so that each
-response has the log-probability that it would have in a sequence of its own. Any other pair, and
-any single response, is plain sequences of prompt and response; both kinds share a batch.
+A row is a prompt and the responses that follow it. A pair whose two sides keep the same prompt is
+one row: prompt, chosen, rejected. The rejected part does not see the chosen part, and its
+positions go on from the prompt, so that each response has the log-probability that it would have
+in a sequence of its own. Any other pair, and any single response, is rows of one response; both
+kinds share a batch. Rows lie side by side, padded to the longest, or end to end in one sequence
+without padding.
 """
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -17,6 +20,9 @@ from torch import Tensor
 from preference.tables import Pairs
 
 Side = Literal["chosen", "rejected"]
+# plain: a response a row, padded; shared: both responses in a row, padded and masked; packed: both
+# responses in a row, the rows end to end, attention row by row (see `attention`).
+Layout = Literal["plain", "shared", "packed"]
 SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
 PADDING = -1  # segment of the positions that fill a row up
 
@@ -36,19 +42,36 @@ class _Row(NamedTuple):
     responses: list[np.ndarray]
 
 
+class Span(NamedTuple):
+    """A row of a packed batch: its first response follows its prompt, the second follows that.
+
+    Attributes:
+        prompt: tokens of the prompt.
+        first: tokens of the prompt and the first response.
+        second: tokens of the second response, 0 where there is none.
+        mask: (second, prompt + second), true where the second response may look.
+    """
+
+    prompt: int
+    first: int
+    second: int
+    mask: Tensor | None
+
+
 @dataclass(frozen=True)
 class Batch:
     """Model inputs and where the scored tokens are.
 
     Attributes:
-        input_ids: (rows, tokens).
-        position_ids: (rows, tokens); go on from the prompt in each response.
-        segments: (rows, tokens); 0 prompt, 1 and 2 the row's responses, -1 padding.
+        input_ids: (rows, tokens), or (1, tokens) where the rows are packed.
+        position_ids: as `input_ids`; go on from the prompt in each response.
+        segments: as `input_ids`; 0 prompt, 1 and 2 the row's responses, -1 padding.
         predicted_from: (scored,); flat index of the position that predicts each scored token.
         targets: (scored,); the scored tokens' ids.
         response: (scored,); which response of the batch each scored token belongs to.
         counts: (responses,); scored tokens of each response.
         shared: whether some row holds two responses.
+        lengths: of each packed row, the tokens of its prompt and of each response; else none.
     """
 
     input_ids: Tensor
@@ -59,6 +82,7 @@ class Batch:
     response: Tensor
     counts: Tensor
     shared: bool
+    lengths: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         tensors: dict[str, Any] = {
@@ -68,13 +92,20 @@ class Batch:
         }
         return replace(self, **tensors)
 
-    def model_inputs(self) -> dict[str, Tensor]:
+    def model_inputs(self) -> dict[str, Any]:
         """Keyword arguments for a transformers model.
 
-        Plain rows are padded on the right, where causal attention never looks back from, so they
-        need no mask. Shared rows get a boolean one, (rows, 1, tokens, tokens), true where a
-        position may look: back, at the prompt or at its own response.
+        Packed rows come with their spans, which `attention.by_row` takes. Plain rows are padded
+        on the right, where causal attention never looks back from, so they need no mask. Shared
+        rows get a boolean one, (rows, 1, tokens, tokens), true where a position may look: back,
+        at the prompt or at its own response.
         """
+        if self.lengths:
+            return {
+                "input_ids": self.input_ids,
+                "position_ids": self.position_ids,
+                "spans": [_span(row, self.input_ids.device) for row in self.lengths],
+            }
         if not self.shared:
             return {"input_ids": self.input_ids}
         key, query = self.segments[:, None, None, :], self.segments[:, None, :, None]
@@ -87,42 +118,55 @@ class Batch:
         }
 
 
-def make(pairs: Pairs, items: Sequence[Item], share_prompts: bool) -> Batch:
+def _span(lengths: tuple[int, ...], device: torch.device) -> Span:
+    prompt, first, *others = lengths
+    if not others:
+        return Span(prompt, prompt + first, 0, None)
+    (second,) = others
+    mask = torch.ones(second, prompt + second, dtype=torch.bool, device=device).tril(prompt)
+    return Span(prompt, prompt + first, second, mask)
+
+
+def make(pairs: Pairs, items: Sequence[Item], layout: Layout) -> Batch:
     """Lay out items as one batch; its responses stand in the items' order, chosen first."""
-    rows = [row for item in items for row in _rows(pairs, item, share_prompts)]
-    width = max(len(prompt) + sum(map(len, responses)) for prompt, responses in rows)
-    input_ids = np.zeros((len(rows), width), dtype=np.int64)
-    position_ids = np.zeros((len(rows), width), dtype=np.int64)
-    segments = np.full((len(rows), width), PADDING, dtype=np.int64)
+    rows = [row for item in items for row in _rows(pairs, item, layout != "plain")]
+    lengths = np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows])
+    packed = layout == "packed"
+    shape = (1, int(lengths.sum())) if packed else (len(rows), int(lengths.max()))
+    starts = np.append(0, np.cumsum(lengths)) if packed else np.arange(len(rows)) * shape[1]
+    input_ids, position_ids, segments = np.zeros((3, shape[0] * shape[1]), dtype=np.int64)
+    segments[:] = PADDING
     predicted_from, targets, counts = [], [], []
-    for r, (prompt, responses) in enumerate(rows):
-        start = len(prompt)
-        input_ids[r, :start] = prompt
-        position_ids[r, :start] = np.arange(start)
-        segments[r, :start] = 0
+    for row_start, (prompt, responses) in zip(starts.tolist(), rows, strict=False):
+        start = row_start + len(prompt)
+        input_ids[row_start:start] = prompt
+        position_ids[row_start:start] = np.arange(len(prompt))
+        segments[row_start:start] = 0
+        last_of_prompt = start - 1
         for segment, response in enumerate(responses, start=1):
             end = start + len(response)
-            input_ids[r, start:end] = response
-            position_ids[r, start:end] = len(prompt) + np.arange(len(response))
-            segments[r, start:end] = segment
+            input_ids[start:end] = response
+            position_ids[start:end] = len(prompt) + np.arange(len(response))
+            segments[start:end] = segment
             before = np.arange(start - 1, end - 1)
-            before[0] = len(prompt) - 1
+            before[0] = last_of_prompt
             # Without a prompt the response's first token has nothing before it.
             first = 0 if len(prompt) else 1
-            predicted_from.append(r * width + before[first:])
+            predicted_from.append(before[first:])
             targets.append(response[first:])
             counts.append(len(response) - first)
             start = end
     response_of = np.repeat(np.arange(len(counts)), counts)
     return Batch(
-        input_ids=torch.from_numpy(input_ids),
-        position_ids=torch.from_numpy(position_ids),
-        segments=torch.from_numpy(segments),
+        input_ids=torch.from_numpy(input_ids.reshape(shape)),
+        position_ids=torch.from_numpy(position_ids.reshape(shape)),
+        segments=torch.from_numpy(segments.reshape(shape)),
         predicted_from=torch.from_numpy(np.concatenate(predicted_from)),
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         response=torch.from_numpy(response_of),
         counts=torch.tensor(counts),
         shared=any(len(responses) > 1 for _, responses in rows),
+        lengths=tuple((len(p), *map(len, responses)) for p, responses in rows) if packed else (),
     )
 
 
@@ -140,22 +184,29 @@ def _rows(pairs: Pairs, item: Item, share_prompts: bool) -> Iterator[_Row]:
             yield _Row(prompt[len(prompt) - kept[side] :], [response])
 
 
-def shapes(pairs: Pairs, items: Sequence[Item], share_prompts: bool) -> np.ndarray:
-    """Rows and longest row of each item, (items, 2), without laying it out."""
+def shapes(pairs: Pairs, items: Sequence[Item], layout: Layout) -> np.ndarray:
+    """Rows and longest row of each item, (items, 2), without laying it out.
+
+    Packed, an item is one row of all its tokens.
+    """
     index = np.array([item.pair for item in items], dtype=np.int64)
     prompt = {side: getattr(pairs, f"{side}_prompt_tokens")[index] for side in BOTH}
     length = {side: prompt[side] + getattr(pairs, side).lengths[index] for side in BOTH}
     both = np.array([len(item.sides) == 2 for item in items])
     chosen = np.array([item.sides[0] == "chosen" for item in items])
-    shared = both & share_prompts & (prompt["chosen"] == prompt["rejected"])
+    shared = both & (layout != "plain") & (prompt["chosen"] == prompt["rejected"])
     single = np.where(chosen, length["chosen"], length["rejected"])
+    joined = length["chosen"] + length["rejected"] - np.where(shared, prompt["rejected"], 0)
+    if layout == "packed":
+        return np.stack([np.ones_like(joined), np.where(both, joined, single)], axis=1)
     longest = np.where(both, np.maximum(length["chosen"], length["rejected"]), single)
-    joined = length["chosen"] + length["rejected"] - prompt["rejected"]
     return np.stack([1 + (both & ~shared), np.where(shared, joined, longest)], axis=1)
 
 
-def micro_batches(sizes: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
-    """Cut items into groups of similar length, each of at most `tokens_per_batch` positions.
+def micro_batches(sizes: np.ndarray, tokens_per_batch: int, layout: Layout) -> list[np.ndarray]:
+    """Cut items into groups, each of at most `tokens_per_batch` positions.
+
+    Padded rows are grouped by similar length, packed ones into groups of nearly equal size.
 
     Args:
         sizes: rows and longest row of each item, (items, 2), as `shapes` gives them.
@@ -164,15 +215,43 @@ def micro_batches(sizes: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
     Returns:
         Indices into `sizes`, longest items first, so that memory runs out early or never.
     """
+    order = np.argsort(-sizes[:, 1], kind="stable")
+    if layout == "packed":
+        groups = _even(sizes[:, 1], order, tokens_per_batch)
+    else:
+        groups = _similar(sizes, order, tokens_per_batch)
+    return [np.array(group) for group in groups]
+
+
+def _even(tokens: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]:
+    """As few groups as the budget allows, each item to the lightest one."""
+    wanted = max(1, -(-int(tokens.sum()) // budget))
+    while True:
+        groups: list[list[int]] = [[] for _ in range(wanted)]
+        lightest = [(0, group) for group in range(wanted)]
+        for index in order:
+            total, group = lightest[0]
+            if total and total + tokens[index] > budget:
+                # Whole items do not divide so evenly: try with more groups.
+                break
+            groups[group].append(index)
+            heapq.heapreplace(lightest, (total + int(tokens[index]), group))
+        else:
+            return [group for group in groups if group]
+        wanted += max(1, wanted // 50)
+
+
+def _similar(sizes: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]:
+    """Groups of similar length: each opened by its longest item."""
     groups: list[list[int]] = []
     rows = width = 0
-    for index in np.argsort(-sizes[:, 1], kind="stable"):
+    for index in order:
         item_rows, item_width = sizes[index]
-        fits = (rows + item_rows) * width <= tokens_per_batch
+        fits = (rows + item_rows) * width <= budget
         if groups and fits and item_width >= SIMILAR * width:
             groups[-1].append(index)
             rows += item_rows
         else:
             groups.append([index])
             rows, width = item_rows, item_width
-    return [np.array(group) for group in groups]
+    return groups

@@ -5,10 +5,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dvclive import Live
-
 from preference.files import replacing
 from preference.metrics import Metrics
+from preference.optional import without
+
+with without("pandas"):  # only its tables of data points use it
+    from dvclive import Live
 
 
 class Curves:

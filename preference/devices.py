@@ -3,6 +3,7 @@
 import torch
 from accelerate import Accelerator
 
+from preference import memory
 from preference.errors import InputError
 from preference.params import Params, Runtime
 
@@ -13,6 +14,7 @@ def accelerator(params: Params) -> Accelerator:
     Raises:
         InputError: the device or the precision asked for is not to be had here.
     """
+    memory.keep_freed()
     device = _device(params.runtime)
     precision = _precision(params.precision, device)
     if params.runtime.workers is not None:

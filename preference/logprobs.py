@@ -8,26 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from preference import batches
-from preference.batches import Batch
+from preference import attention, batches
+from preference.batches import Batch, Layout
+from preference.output import token_logps
 from preference.tables import Pairs, Ragged
 
-# Rows of (scored tokens, vocabulary) at a time where no gradient is needed.
-CHUNK = 1024
 PROBE_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """Which of the two shortcuts give this model's own numbers (see `probe`).
+    """Which shortcuts give this model's own numbers (see `probe`).
 
     Attributes:
-        shared_prompts: it takes a custom mask and positions, so a pair can be one sequence.
+        layout: how rows are laid out; a pair is one row in all but `plain`.
         bare_output: its logits are the output layer of the base model's hidden states and no
             more, so they can be had for the scored positions alone.
     """
 
-    shared_prompts: bool
+    layout: Layout
     bare_output: bool
 
 
@@ -41,57 +40,55 @@ class ResponseLogps(nn.Module):
         super().__init__()
         self.model = model
         self.abilities = abilities
+        if abilities.layout == "packed":
+            model.set_attn_implementation(attention.NAME)
 
     def forward(self, batch: Batch) -> Tensor:
         """Summed log-probability of each response, in nats; (responses,), float32 or better."""
         inputs = batch.model_inputs()
         if self.abilities.bare_output:
             hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
-            head = self.model.get_output_embeddings()
+            scored = hidden.flatten(0, 1)[batch.predicted_from]
+            logps = token_logps(self.model.get_output_embeddings(), scored, batch.targets)
         else:
-            hidden = self.model(**inputs, use_cache=False).logits
-            head = nn.Identity()
-        scored = hidden.flatten(0, 1)[batch.predicted_from]
-        size = len(scored) if torch.is_grad_enabled() else CHUNK
-        token_logps = [
-            -F.cross_entropy(_at_least_float32(head(states)), targets, reduction="none")
-            for states, targets in zip(
-                torch.split(scored, size), torch.split(batch.targets, size), strict=True
-            )
-        ]
-        sums = token_logps[0].new_zeros(len(batch.counts))
-        return sums.index_add(0, batch.response, torch.cat(token_logps))
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
+            logits = self.model(**inputs, use_cache=False).logits
+            scored = logits.flatten(0, 1)[batch.predicted_from]
+            wide = torch.promote_types(scored.dtype, torch.float32)
+            logps = -F.cross_entropy(scored.to(wide), batch.targets, reduction="none")
+        return logps.new_zeros(len(batch.counts)).index_add(0, batch.response, logps)
 
 
 @torch.no_grad()
 def probe(model: PreTrainedModel, longest: int) -> Abilities:
-    """Find out by trying whether the shortcuts are exact for this model.
+    """Find out by trying which shortcuts are exact for this model.
 
     No list of architectures tells it: a sliding window, a bias by distance, a soft-capped or
     scaled output would change the numbers silently. Random tokens are scored with and without
     each shortcut; where the results differ by more than rounding, or the model refuses, the plain
-    way is taken. The custom mask is tried at full length, where a sliding window would show.
+    way is taken. The layouts are tried at full length, where a sliding window would show: packed
+    on a CPU, where a call a row costs next to nothing, else shared.
 
     Args:
         longest: tokens of the longest sequence that the model will see.
     """
-    plain = Abilities(shared_prompts=False, bare_output=False)
-    bare = Abilities(shared_prompts=False, bare_output=True)
-    training = model.training
+    plain, bare = Abilities("plain", bare_output=False), Abilities("plain", bare_output=True)
+    training, implementation = model.training, model.config._attn_implementation
     model.eval()
     try:
         short = _random_pair(model, min(longest, PROBE_TOKENS))
-        bare_output = _same(model, (short, plain), (short, bare))
-        found = bare if bare_output else plain
+        found = bare if _same(model, (short, plain), (short, bare)) else plain
         full = _random_pair(model, longest)
-        shared = Abilities(shared_prompts=True, bare_output=bare_output)
-        # Eager attention adds its mask to the scores, where a boolean one would be wrong.
-        takes_mask = model.config._attn_implementation != "eager"
-        return Abilities(takes_mask and _same(model, (full, found), (full, shared)), bare_output)
+        # Eager attention adds its mask to the scores, where a boolean one would be wrong; so do
+        # not ask other attention than the model's own of a model that asks for it.
+        layouts: list[Layout] = [] if implementation == "eager" else ["shared"]
+        if layouts and model.device.type == "cpu":
+            layouts.insert(0, "packed")
+        for layout in layouts:
+            tried = Abilities(layout, found.bare_output)
+            if _same(model, (full, found), (full, tried)):
+                return tried
+            model.set_attn_implementation(implementation)
+        return found
     finally:
         model.train(training)
 
@@ -117,7 +114,7 @@ def _same(
     try:
         expected, found = (
             ResponseLogps(model, abilities)(
-                batches.make(pairs, [batches.Item(0, batches.BOTH)], abilities.shared_prompts).to(
+                batches.make(pairs, [batches.Item(0, batches.BOTH)], abilities.layout).to(
                     model.device
                 )
             )

@@ -9,11 +9,20 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from torch import nn
 
 from preference.errors import InputError, first_line
 from preference.files import replacing
+from preference.optional import without
 from preference.pins import require_commit
+
+with without("scipy"):  # only its losses for detecting objects use it
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+    from transformers.activations import (
+        AccurateGELUActivation,
+        FastGELUActivation,
+        NewGELUActivation,
+    )
 
 # What transformers and the libraries under it raise for files that they cannot use.
 UNREADABLE = (
@@ -26,6 +35,8 @@ UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
+# The same function, by other names.
+TANH_GELUS = (NewGELUActivation, FastGELUActivation, AccurateGELUActivation)
 # What of a model is fetched: weights only as safetensors, and no code.
 MODEL_FILES = (
     "config.json",
@@ -138,7 +149,19 @@ def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
             f"{directory}: cannot be loaded as a causal language model ({first_line(error)})"
         ) from None
     _require_causal(model, directory)
+    _fuse_activations(model)
     return model
+
+
+def _fuse_activations(model: PreTrainedModel) -> None:
+    """Put torch's one-kernel form of the tanh-approximated GELU in the place of its spellings.
+
+    Written out, as GPT-2's `gelu_new` is, it takes seven passes over the widest activations.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, TANH_GELUS):
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 def _require_whole(info: dict[str, set[str]], directory: Path) -> None:

@@ -47,16 +47,16 @@ def score(
             f"{description}: the pairs hold token ids up to {pairs.largest_id}, the model knows "
             f"{known}; it goes with another tokenizer than the one that they were prepared with"
         )
-    share_prompts = scorer.abilities.shared_prompts
+    layout = scorer.abilities.layout
     items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
     sums = np.zeros((len(pairs), 2))
     counts = np.zeros((len(pairs), 2), dtype=np.int32)
     training = scorer.training
     scorer.eval()
-    groups = batches.micro_batches(batches.shapes(pairs, items, share_prompts), tokens_per_batch)
+    groups = batches.micro_batches(batches.shapes(pairs, items, layout), tokens_per_batch, layout)
     with bar(description, len(pairs), "pairs") as progress:
         for group in groups:
-            batch = batches.make(pairs, [items[i] for i in group], share_prompts)
+            batch = batches.make(pairs, [items[i] for i in group], layout)
             with accelerator.autocast():
                 found = scorer(batch.to(accelerator.device))
             sums[group] = found.cpu().double().numpy().reshape(-1, 2)

@@ -49,7 +49,7 @@ def fit(
     Raises:
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
     """
-    share_prompts = scorer.abilities.shared_prompts
+    layout = scorer.abilities.layout
     examples = len(objective.items)
     steps = settings.epochs * math.ceil(examples / settings.step_size)
     optimizer = torch.optim.AdamW(
@@ -63,7 +63,7 @@ def fit(
         optimizer, int(settings.warmup_ratio * steps), max(1, steps)
     )
     model, optimizer = accelerator.prepare(scorer, optimizer)
-    sizes = batches.shapes(pairs, objective.items, share_prompts)
+    sizes = batches.shapes(pairs, objective.items, layout)
     torch.manual_seed(seed)
     with (
         Curves(curves) as record,
@@ -75,9 +75,9 @@ def fit(
             model.train(_dropout(settings, epoch))
             for index in _steps(examples, settings.step_size, seed, epoch):
                 loss = 0.0
-                for group in batches.micro_batches(sizes[index], tokens_per_batch):
+                for group in batches.micro_batches(sizes[index], tokens_per_batch, layout):
                     part = index[group]
-                    batch = batches.make(pairs, [objective.items[i] for i in part], share_prompts)
+                    batch = batches.make(pairs, [objective.items[i] for i in part], layout)
                     batch = batch.to(accelerator.device)
                     losses = objective.loss(model(batch), batch.counts, part)
                     share = losses.sum() / objective.weights[index].sum()

@@ -14,6 +14,7 @@ from settings import train
 from transformers import PreTrainedModel
 
 from preference import objectives, training, tuning
+from preference.batches import Layout
 from preference.errors import InputError
 from preference.logprobs import Abilities, ResponseLogps
 from preference.params import Optimization, Train
@@ -41,14 +42,14 @@ def fit(
     settings: Optimization,
     curves: Path,
     *,
-    shared: bool = True,
+    layout: Layout = "packed",
     tokens_per_batch: int = 10_000,
     seed: int = 1,
 ) -> list[float]:
     """Train and give back the losses by step."""
     AcceleratorState._reset_state(True)
     training.fit(
-        ResponseLogps(model, Abilities(shared, True)),
+        ResponseLogps(model, Abilities(layout, True)),
         objective,
         pairs,
         settings,
@@ -99,13 +100,21 @@ def test_full_batch_dpo_follows_the_naive_way_step_by_step(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+CUTS: tuple[tuple[Layout, int], ...] = (
+    ("packed", 10_000),
+    ("packed", 40),
+    ("shared", 40),
+    ("plain", 1),
+)
+
+
 @pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
 def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(13), 16)
     settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo")
     reference = naive.score(naive.gpt2(2).double(), pairs)
     runs = []
-    for shared, tokens_per_batch in ((True, 10_000), (True, 40), (False, 1)):
+    for layout, tokens_per_batch in CUTS:
         model = naive.gpt2(1).double()
         objective = (
             objectives.sft(pairs)
@@ -118,7 +127,7 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
             pairs,
             settings,
             tmp_path,
-            shared=shared,
+            layout=layout,
             tokens_per_batch=tokens_per_batch,
         )
         runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
@@ -232,7 +241,7 @@ def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
     AcceleratorState._reset_state(True)
     training.fit(
-        ResponseLogps(naive.gpt2(), Abilities(True, True)),
+        ResponseLogps(naive.gpt2(), Abilities("packed", True)),
         objectives.sft(pairs),
         pairs,
         train_settings(epochs=1),

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
 from preference import batches, tuning
+from preference.batches import Layout
 from preference.logprobs import Abilities, ResponseLogps
 from preference.tables import Pairs
 
@@ -56,9 +57,9 @@ def gradients(model: torch.nn.Module) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("loss_type", "normalize"), [("sigmoid", False), ("sigmoid_norm", True)])
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("layout", ["plain", "shared", "packed"])
 def test_loss_and_gradients_agree(
-    loss_type: str, normalize: bool, shared: bool, tmp_path: Path
+    loss_type: str, normalize: bool, layout: Layout, tmp_path: Path
 ) -> None:
     texts = naive.random_texts(12)
     peer = trainer(loss_type, tmp_path)
@@ -79,8 +80,8 @@ def test_loss_and_gradients_agree(
     reference = naive.score(naive.gpt2(2), pairs)
     objective = tuning.dpo(pairs, reference, settings, normalize, seed=0)
     model = naive.gpt2(1)
-    batch = batches.make(pairs, objective.items, shared)
-    logps = ResponseLogps(model, Abilities(shared, bare_output=True))(batch)
+    batch = batches.make(pairs, objective.items, layout)
+    logps = ResponseLogps(model, Abilities(layout, bare_output=True))(batch)
     loss = objective.loss(logps, batch.counts, pairs.rows).mean()
     loss.backward()
 

@@ -1,0 +1,40 @@
+"""This pipeline: its own training and scoring, as its stages call them."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.measured import Measured
+from benchmarks.workload import Workload
+from preference import devices, params, scoring, training, tuning
+
+
+def measure(work: str, workload: Workload, precision: str, options: dict[str, object]) -> Measured:
+    """Train on the cached reference, or score; the reference's own time is `reference_seconds`."""
+    settings = params.load(workload.params)
+    settings = settings.model_copy(update={"precision": precision})
+    tokens_per_batch = settings.runtime.tokens_per_batch
+    accelerator = devices.accelerator(settings)
+    pairs = workload.prepared()
+    scorer = scoring.open_model(workload.model, pairs.longest, accelerator)
+    start = time.perf_counter()
+    reference = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "score")
+    scored = time.perf_counter() - start
+    if work == "scoring":
+        return Measured(seconds=scored)
+    objective = tuning.OBJECTIVES[work](pairs, reference, settings.train, True, settings.seed)
+    with TemporaryDirectory() as directory:
+        start = time.perf_counter()
+        training.fit(
+            scorer,
+            objective,
+            pairs,
+            settings.train,
+            accelerator,
+            seed=settings.seed,
+            tokens_per_batch=tokens_per_batch,
+            evaluate=dict,
+            curves=Path(directory) / "curves",
+            description=work,
+        )
+        return Measured(seconds=time.perf_counter() - start, reference_seconds=scored)

@@ -1,0 +1,20 @@
+"""Memory that a process frees and takes again stays with it."""
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+PAD = 64 * 2**20
+
+
+def keep_freed() -> None:
+    """Let the C library's allocator keep what is freed, for the next tensor of that size.
+
+    By default every large tensor is mapped anew, and each of its pages costs a fault and is
+    cleared when first touched. For a model of 124M parameters on a virtual machine that took more
+    time than the arithmetic. Only glibc has these settings; elsewhere nothing happens.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, PAD)):
+            library.mallopt(option, value)

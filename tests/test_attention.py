@@ -1,0 +1,54 @@
+"""Attention row by row; how it scores whole models is in test_logprobs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preference import attention
+from preference.batches import Span
+
+
+class Heads(nn.Module):
+    is_causal = True
+
+
+def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, tokens, 4, requires_grad=True) for _ in range(3))
+    return q, k, v
+
+
+def test_rows_do_not_see_each_other() -> None:
+    q, k, v = tensors(7)
+    spans = [Span(1, 3, 0, None), Span(2, 4, 0, None)]
+    found, _ = attention.by_row(Heads(), q, k, v, None, spans=spans)
+    for part in (slice(0, 3), slice(3, 7)):
+        alone = F.scaled_dot_product_attention(
+            q[:, :, part], k[:, :, part], v[:, :, part], is_causal=True
+        )
+        torch.testing.assert_close(found[:, part], alone.transpose(1, 2))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_backward_pass_written_out_is_that_of_autograd(masked: bool) -> None:
+    q, k, v = tensors(6)
+    mask = torch.ones(6, 6, dtype=torch.bool).tril() if masked else None
+    arguments = {"attn_mask": mask, "is_causal": not masked, "scale": 0.7}
+    theirs = F.scaled_dot_product_attention(q, k, v, **arguments)
+    ours = attention._Attention.apply(q, k, v, mask, 0.7)
+    torch.testing.assert_close(ours, theirs)
+    direction = torch.randn_like(ours)
+    for one, other in zip(
+        torch.autograd.grad(ours, (q, k, v), direction),
+        torch.autograd.grad(theirs, (q, k, v), direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked", [{"sliding_window": 4}, {"softcap": 30.0}])
+def test_attention_of_another_kind_is_refused(asked: dict[str, float]) -> None:
+    q, k, v = tensors(3)
+    with pytest.raises(NotImplementedError, match=next(iter(asked))):
+        attention.by_row(Heads(), q, k, v, None, spans=[Span(1, 3, 0, None)], **asked)
