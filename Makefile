@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint clean
+.PHONY: help setup repro test lint bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -25,6 +25,9 @@ lint: .venv/.installed-dev ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: .venv/.installed-dev ## Measure speed and memory against TRL and the original way
+	@$(RUN) python -m benchmarks.run $(BENCH)
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv

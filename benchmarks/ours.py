@@ -16,7 +16,9 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     pairs = workload.prepared()
-    scorer = scoring.open_model(workload.model, pairs.longest, accelerator)
+    scorer = scoring.open_model(
+        workload.model, pairs.longest, accelerator, settings.runtime, to_train=True
+    )
     start = time.perf_counter()
     reference = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "score")
     scored = time.perf_counter() - start
@@ -33,7 +35,7 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
             accelerator,
             seed=settings.seed,
             tokens_per_batch=tokens_per_batch,
-            evaluate=dict,
+            evaluate=lambda model: {},
             curves=Path(directory) / "curves",
             description=work,
         )

@@ -1,4 +1,4 @@
-"""The pairs and the model that every system of a benchmark gets, made by the pipeline's own stages."""
+"""The pairs and the model that every system gets, made by the pipeline's own stages."""
 
 import json
 import os

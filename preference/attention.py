@@ -57,12 +57,12 @@ def by_row(
     ]
     if asked or attention_mask is not None:
         raise NotImplementedError(f"attention by row knows nothing of {asked or 'masks'}")
-    found = []
+    found: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
         if _slow_backward(q, k, v) and not dropout and q.shape[1] == k.shape[1]:
             scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-            found.append(_Attention.apply(q, k, v, mask, scale).transpose(1, 2))
+            found.append(_Attention.apply(q, k, v, mask, scale).transpose(1, 2))  # type: ignore[no-untyped-call]
             return
         out, _ = sdpa_attention_forward(
             module, q, k, v, mask, dropout=dropout, scaling=scaling, is_causal=mask is None
@@ -70,12 +70,12 @@ def by_row(
         found.append(out)
 
     sizes = [span.first + span.second for span in spans]
-    rows = zip(*(tensor.split(sizes, dim=2) for tensor in (query, key, value)), strict=True)
-    for span, row in zip(spans, rows, strict=True):
+    rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
+    for span, q, k, v in zip(spans, *rows, strict=True):
         if span.mask is None:
-            attend(*row, None)
+            attend(q, k, v, None)
             continue
-        parts = [tensor.split((span.first, span.second), dim=2) for tensor in row]
+        parts = (tensor.split((span.first, span.second), dim=2) for tensor in (q, k, v))
         (q_first, q_second), (k_first, k_second), (v_first, v_second) = parts
         attend(q_first, k_first, v_first, None)
         k_seen, v_seen = (

@@ -44,7 +44,9 @@ def run(
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=module.__doc__)
     arguments(parser)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Of several processes the first one tells, and on errors the first one of each host.
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for library in ("dvclive", "httpx", "filelock", "fsspec"):
         logging.getLogger(library).setLevel(logging.WARNING)
     # It prints for itself, and would be printed twice.
@@ -57,11 +59,20 @@ def run(
     try:
         main(args)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; earlier results are as they were", file=sys.stderr)
         sys.exit(130)
+    _leave_group()
+
+
+def _leave_group() -> None:
+    """Take leave of the other processes, where a launcher started several."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def switch_hub_off() -> None:

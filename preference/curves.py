@@ -1,5 +1,6 @@
 """Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,35 +18,33 @@ class Curves:
     """A context: `steps/` and `epochs/` under the directory, one `.tsv` a metric.
 
     Two loggers, because each has one x axis. Without an error the directory takes the place of an
-    earlier one at the end.
+    earlier one at the end. Of several processes only one writes; in the others nothing happens.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, writes: bool) -> None:
+        self.step = 0
         self._whole = ExitStack()
-        place = self._whole.enter_context(replacing(directory))
-        self._steps, self._epochs = (
-            Live(str(place / axis), save_dvc_exp=False, dvcyaml=None)
-            for axis in ("steps", "epochs")
-        )
-        self._steps.step = self._epochs.step = 0
-
-    @property
-    def step(self) -> int:
-        """Steps recorded so far."""
-        return self._steps.step
+        self._live: dict[str, Live] = {}
+        if writes:
+            place = self._whole.enter_context(replacing(directory))
+            for axis in ("steps", "epochs"):
+                self._live[axis] = Live(str(place / axis), save_dvc_exp=False, dvcyaml=None)
 
     def add_step(self, **values: float) -> None:
-        self._steps.step += 1
-        for name, value in values.items():
-            self._steps.log_metric(name, value)
-        self._steps.make_summary()
+        self.step += 1
+        self._add("steps", self.step, values)
 
     def add_epoch(self, epoch: int, metrics: Metrics) -> None:
         """Test metrics after an epoch; epoch 0 is before training."""
-        self._epochs.step = epoch
-        for name, value in metrics.items():
-            self._epochs.log_metric(name, value)
-        self._epochs.make_summary()
+        self._add("epochs", epoch, metrics)
+
+    def _add(self, axis: str, x: int, values: Mapping[str, float]) -> None:
+        live = self._live.get(axis)
+        if live is not None:
+            live.step = x
+            for name, value in values.items():
+                live.log_metric(name, value)
+            live.make_summary()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +55,6 @@ class Curves:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._steps.end()
-        self._epochs.end()
+        for live in self._live.values():
+            live.end()
         self._whole.__exit__(kind, error, traceback)

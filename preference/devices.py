@@ -3,7 +3,7 @@
 import torch
 from accelerate import Accelerator
 
-from preference import memory
+from preference import distribution, memory
 from preference.errors import InputError
 from preference.params import Params, Runtime
 
@@ -22,10 +22,10 @@ def accelerator(params: Params) -> Accelerator:
     made = Accelerator(
         cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision
     )
-    if made.num_processes > 1:
+    if distribution.sharded(made) and not made.is_fsdp2:
         raise InputError(
-            f"LAUNCH started {made.num_processes} processes, but the stages run in one; "
-            "start them with --num_processes 1"
+            "LAUNCH asks for FSDP of version 1; set fsdp_version: 2, as "
+            "recipes/accelerate/fsdp.yaml does"
         )
     return made
 

@@ -14,7 +14,7 @@ def keep_freed() -> None:
     cleared when first touched. For a model of 124M parameters on a virtual machine that took more
     time than the arithmetic. Only glibc has these settings; elsewhere nothing happens.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "mallopt"):
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
         for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, PAD)):
-            library.mallopt(option, value)
+            mallopt(option, value)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from preference.errors import InputError, first_line
 from preference.files import replacing
@@ -23,7 +25,9 @@ with without("scipy"):  # only its losses for detecting objects use it
         FastGELUActivation,
         NewGELUActivation,
     )
+    from transformers.modeling_layers import GradientCheckpointingLayer
 
+Weights = dict[str, torch.Tensor]
 # What transformers and the libraries under it raise for files that they cannot use.
 UNREADABLE = (
     OSError,
@@ -81,13 +85,29 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
         ) from error
 
 
-def save(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> None:
-    """Save a trained model, with the tokenizer files of the model that it came from."""
+def save(
+    model: PreTrainedModel, tokenizer_from: Path, out: Path, weights: Weights | None = None
+) -> None:
+    """Save a trained model, with the tokenizer files of the model that it came from.
+
+    Args:
+        weights: the model's own, gathered, where each process holds only a part.
+    """
     with replacing(out) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=weights)
         for pattern in TOKENIZER_FILES:
             for file in tokenizer_from.glob(pattern):
                 shutil.copyfile(file, temporary / file.name)
+
+
+def checkpoint_gradients(model: PreTrainedModel) -> None:
+    """Let each layer keep its input only, and compute the rest again in the backward pass.
+
+    The library's own switch works in training mode alone, which training without dropout is not.
+    """
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def check_length(model: PreTrainedModel, longest: int) -> None:

@@ -25,7 +25,7 @@ def token_logps(head: nn.Linear, states: Tensor, targets: Tensor) -> Tensor:
         states: (tokens, width); the hidden state that predicts each target.
         targets: (tokens,).
     """
-    return _TokenLogps.apply(states, head.weight, head.bias, targets)
+    return _TokenLogps.apply(states, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
 
 
 class _TokenLogps(torch.autograd.Function):

@@ -124,6 +124,7 @@ class Runtime(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     tokens_per_batch: Count = 8192
     workers: Count | None = None
+    gradient_checkpointing: bool = False
 
 
 class Params(Section):

@@ -1,5 +1,6 @@
 """Progress bars for long work: on standard error, seldom redrawn where nobody watches live."""
 
+import os
 import sys
 
 from tqdm import tqdm
@@ -21,4 +22,6 @@ def bar(description: str, total: int | None, unit: str) -> tqdm:
         maxinterval=10 if watched else 60,
         dynamic_ncols=watched,
         smoothing=0.1,
+        # Of several processes, the first one tells.
+        disable=os.environ.get("RANK", "0") != "0",
     )

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
-from preference import batches
+from preference import batches, distribution
+from preference.batches import Layout
 from preference.curves import Curves
 from preference.errors import InputError
 from preference.logprobs import ResponseLogps
@@ -29,22 +32,25 @@ def fit(
     *,
     seed: int,
     tokens_per_batch: int,
-    evaluate: Callable[[], Metrics],
+    evaluate: Callable[[nn.Module], Metrics],
     curves: Path,
     description: str,
     start: Metrics | None = None,
-) -> None:
+) -> nn.Module:
     """Train the model behind `scorer`, in place.
 
     AdamW with weight decay on every parameter, linear warm-up over int(warmup_ratio x steps),
     then linear decay to 0, gradients clipped by their global norm. Each epoch visits all
     examples in an order drawn from `seed`; its last step takes what is left. How a step is cut
-    into micro-batches changes neither its loss nor its gradient.
+    into micro-batches, and dealt to processes, changes neither its loss nor its gradient.
 
     Args:
         evaluate: test metrics of the model as it stands, called after every epoch.
         curves: directory for the curves by step and the test metrics by epoch.
-        start: test metrics before training, where they are known.
+        start: test metrics before training; where they are not known, they are evaluated.
+
+    Returns:
+        The model as it is distributed, around `scorer` or `scorer` itself.
 
     Raises:
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
@@ -52,6 +58,7 @@ def fit(
     layout = scorer.abilities.layout
     examples = len(objective.items)
     steps = settings.epochs * math.ceil(examples / settings.step_size)
+    sizes = batches.shapes(pairs, objective.items, layout)
     optimizer = torch.optim.AdamW(
         scorer.parameters(),
         lr=settings.learning_rate,
@@ -63,26 +70,17 @@ def fit(
         optimizer, int(settings.warmup_ratio * steps), max(1, steps)
     )
     model, optimizer = accelerator.prepare(scorer, optimizer)
-    sizes = batches.shapes(pairs, objective.items, layout)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + accelerator.process_index)
     with (
-        Curves(curves) as record,
+        Curves(curves, writes=accelerator.is_main_process) as record,
         bar(description, settings.epochs * examples, objective.unit) as progress,
     ):
-        if start is not None:
-            record.add_epoch(0, start)
+        record.add_epoch(0, evaluate(model) if start is None else start)
         for epoch in range(settings.epochs):
             model.train(_dropout(settings, epoch))
             for index in _steps(examples, settings.step_size, seed, epoch):
-                loss = 0.0
-                for group in batches.micro_batches(sizes[index], tokens_per_batch, layout):
-                    part = index[group]
-                    batch = batches.make(pairs, [objective.items[i] for i in part], layout)
-                    batch = batch.to(accelerator.device)
-                    losses = objective.loss(model(batch), batch.counts, part)
-                    share = losses.sum() / objective.weights[index].sum()
-                    accelerator.backward(share)
-                    loss += share.item()
+                parts = _micro_batches(index, sizes, tokens_per_batch, layout, accelerator)
+                loss = _accumulate(model, objective, pairs, layout, index, parts, accelerator)
                 norm = float(
                     accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 )
@@ -102,7 +100,61 @@ def fit(
                 record.add_step(loss=loss, learning_rate=rate, grad_norm=norm)
                 progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 progress.update(len(index))
-            record.add_epoch(epoch + 1, evaluate())
+            record.add_epoch(epoch + 1, evaluate(model))
+    return model
+
+
+def _micro_batches(
+    index: np.ndarray,
+    sizes: np.ndarray,
+    tokens_per_batch: int,
+    layout: Layout,
+    accelerator: Accelerator,
+) -> list[np.ndarray]:
+    """This process's micro-batches of the step that visits the examples `index`.
+
+    All processes get equally many, since with sharded weights each pass needs all of them: what
+    one has less than another, it gets empty.
+    """
+    shares = [
+        index[share] for share in distribution.deal(sizes[index, 1], accelerator.num_processes)
+    ]
+    parts = [
+        [share[group] for group in batches.micro_batches(sizes[share], tokens_per_batch, layout)]
+        for share in shares
+    ]
+    own = parts[accelerator.process_index]
+    return own + [index[:0]] * (max(map(len, parts)) - len(own))
+
+
+def _accumulate(
+    model: nn.Module,
+    objective: Objective,
+    pairs: Pairs,
+    layout: Layout,
+    index: np.ndarray,
+    parts: list[np.ndarray],
+    accelerator: Accelerator,
+) -> float:
+    """Leave the gradient of a step's loss in the parameters; give the loss.
+
+    The loss is the sum over all processes' parts over the weights of the whole step `index`.
+    """
+    weight = objective.weights[index].sum()
+    loss = 0.0
+    for number, part in enumerate(parts):
+        # An empty part takes part in the pass with any example, and adds nothing.
+        visited = part if len(part) else index[:1]
+        batch = batches.make(pairs, [objective.items[i] for i in visited], layout)
+        batch = batch.to(accelerator.device)
+        last = number == len(parts) - 1
+        # Gradients are averaged over the processes once, with the last part.
+        with nullcontext() if last else accelerator.no_sync(model):
+            share = objective.loss(model(batch), batch.counts, visited).sum() / weight
+            share = share * bool(len(part))
+            accelerator.backward(share * accelerator.num_processes)
+        loss += share.item()
+    return float(distribution.total(accelerator, np.array(loss)))
 
 
 def _steps(examples: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

@@ -19,10 +19,11 @@ def main(args: Namespace) -> None:
     tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PAIRS)
-    scorer = scoring.open_model(MODEL, pairs.longest, accelerator)
+    scorer = scoring.open_model(MODEL, pairs.longest, accelerator, settings.runtime)
     scores = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "baseline")
-    tables.write_scores(SCORES, scores)
-    write_json(METRICS, summary(scores, settings.scoring.length_normalize))
+    if accelerator.is_main_process:
+        tables.write_scores(SCORES, scores)
+        write_json(METRICS, summary(scores, settings.scoring.length_normalize))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(args: Namespace) -> None:
         where = f"--{description}"
         directory = models.locate(name, revision or None, where, "@COMMIT after the id")
         tokens.require_same_tokenizer(directory, BASE)
-        scorer = scoring.open_model(directory, pairs.longest, accelerator)
+        scorer = scoring.open_model(directory, pairs.longest, accelerator, settings.runtime)
         return scoring.score(scorer, pairs, accelerator, tokens_per_batch, description)
 
     named = args.policy or args.reference
@@ -53,6 +53,8 @@ def main(args: Namespace) -> None:
         **summary(policy, normalize),
         **objective_metrics(policy, reference, settings.train, normalize),
     }
+    if not accelerator.is_main_process:
+        return
     if args.output:
         write_json(args.output, values)
     elif named:

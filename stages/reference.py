@@ -15,13 +15,15 @@ def main(args: Namespace) -> None:
     accelerator = devices.accelerator(settings)
     splits = {name: tables.read_pairs(PREPARED / f"{name}.parquet") for name in ("train", "test")}
     longest = max(pairs.longest for pairs in splits.values())
-    scorer = scoring.open_model(MODEL, longest, accelerator)
-    with replacing(OUT) as directory:
-        for split, pairs in splits.items():
-            scores = scoring.score(
-                scorer, pairs, accelerator, tokens_per_batch, f"reference: {split}"
-            )
-            tables.write_scores(directory / f"{split}.parquet", scores)
+    scorer = scoring.open_model(MODEL, longest, accelerator, settings.runtime)
+    scores = {
+        split: scoring.score(scorer, pairs, accelerator, tokens_per_batch, f"reference: {split}")
+        for split, pairs in splits.items()
+    }
+    if accelerator.is_main_process:
+        with replacing(OUT) as directory:
+            for split, found in scores.items():
+                tables.write_scores(directory / f"{split}.parquet", found)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, models, objectives, params, scoring, tables, training
+from torch import nn
+
+from preference import command, devices, distribution, objectives, params, scoring, tables, training
 from preference.metrics import pair_metrics
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
@@ -16,15 +18,17 @@ def main(args: Namespace) -> None:
     accelerator = devices.accelerator(settings)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
-    scorer = scoring.open_model(BASE, max(pairs.longest, test.longest), accelerator)
+    scorer = scoring.open_model(
+        BASE, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
+    )
 
-    def evaluate() -> dict[str, float]:
-        scores = scoring.score(scorer, test, accelerator, tokens_per_batch, "sft: test")
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        scores = scoring.score(model, test, accelerator, tokens_per_batch, "sft: test")
         # Both ways: how the results are scored is no choice of this stage.
         sums = pair_metrics(scores, normalize=False)
         return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
 
-    training.fit(
+    model = training.fit(
         scorer,
         objectives.sft(pairs),
         pairs,
@@ -33,11 +37,10 @@ def main(args: Namespace) -> None:
         seed=settings.seed,
         tokens_per_batch=tokens_per_batch,
         evaluate=evaluate,
-        start=evaluate(),
         curves=CURVES,
         description="sft",
     )
-    models.save(scorer.model, BASE, OUT)
+    distribution.save(accelerator, model, BASE, OUT)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, models, params, scoring, tables, training, tuning
+from torch import nn
+
+from preference import command, devices, distribution, params, scoring, tables, training, tuning
 from preference.metrics import all_metrics
 
 PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
@@ -25,13 +27,15 @@ def main(args: Namespace) -> None:
         normalize,
         settings.seed,
     )
-    scorer = scoring.open_model(SFT, max(pairs.longest, test.longest), accelerator)
+    scorer = scoring.open_model(
+        SFT, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
+    )
 
-    def evaluate() -> dict[str, float]:
-        scores = scoring.score(scorer, test, accelerator, tokens_per_batch, "train: test")
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        scores = scoring.score(model, test, accelerator, tokens_per_batch, "train: test")
         return all_metrics(scores, reference, settings.train, normalize)
 
-    training.fit(
+    model = training.fit(
         scorer,
         objective,
         pairs,
@@ -44,7 +48,7 @@ def main(args: Namespace) -> None:
         curves=CURVES,
         description="train",
     )
-    models.save(scorer.model, SFT, OUT)
+    distribution.save(accelerator, model, SFT, OUT)
 
 
 if __name__ == "__main__":

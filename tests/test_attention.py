@@ -34,9 +34,10 @@ def test_rows_do_not_see_each_other() -> None:
 def test_backward_pass_written_out_is_that_of_autograd(masked: bool) -> None:
     q, k, v = tensors(6)
     mask = torch.ones(6, 6, dtype=torch.bool).tril() if masked else None
-    arguments = {"attn_mask": mask, "is_causal": not masked, "scale": 0.7}
-    theirs = F.scaled_dot_product_attention(q, k, v, **arguments)
-    ours = attention._Attention.apply(q, k, v, mask, 0.7)
+    theirs = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=not masked, scale=0.7
+    )
+    ours = attention._Attention.apply(q, k, v, mask, 0.7)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours, theirs)
     direction = torch.randn_like(ours)
     for one, other in zip(

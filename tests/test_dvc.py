@@ -67,6 +67,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "runtime.device": ("cpu", set()),
     "runtime.tokens_per_batch": (500, set()),
     "runtime.workers": (1, set()),
+    "runtime.gradient_checkpointing": (True, set()),
 }
 
 

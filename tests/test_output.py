@@ -76,6 +76,7 @@ def test_autocast_computes_products_in_bf16_and_the_rest_in_float32() -> None:
     torch.testing.assert_close(found, -F.cross_entropy(logits, targets, reduction="none"))
     found.backward(weights)
     assert states.grad is not None
+    assert layer.weight.grad is not None
     assert states.grad.dtype == layer.weight.grad.dtype == torch.float32
     exact = torch.autograd.grad(expected(layer, states, targets), states, weights)[0]
     torch.testing.assert_close(states.grad, exact, rtol=0.05, atol=0.02)

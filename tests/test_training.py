@@ -56,7 +56,7 @@ def fit(
         Accelerator(cpu=True),
         seed=seed,
         tokens_per_batch=tokens_per_batch,
-        evaluate=lambda: {"pair_acc": 0.5},
+        evaluate=lambda model: {"pair_acc": 0.5},
         curves=curves,
         description="test",
     )
@@ -248,7 +248,7 @@ def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
         Accelerator(cpu=True),
         seed=1,
         tokens_per_batch=1000,
-        evaluate=lambda: {"pair_acc": 0.75},
+        evaluate=lambda model: {"pair_acc": 0.75},
         start={"pair_acc": 0.25},
         curves=tmp_path,
         description="test",

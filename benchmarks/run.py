@@ -1,0 +1,195 @@
+"""The benchmark: this pipeline, the peer library and the published script's way, same work.
+
+Every run is a process of its own. Rounds alternate between the systems, so that a machine that
+slows down slows all of them; medians are reported. The peer's settings are searched first, on the
+same pairs, and its fastest are measured.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import trl
+
+from benchmarks import table, workload
+from benchmarks.peak import matrix_peak
+from benchmarks.workload import Workload
+from preference import devices, params
+from preference.progress import bar
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Run:
+    """One system on one kind of work, with the results of its rounds."""
+
+    work: str
+    system: str
+    precision: str
+    options: dict[str, Any] = field(default_factory=dict)
+    results: list[dict[str, float]] = field(default_factory=list)
+
+    def once(self, load: Workload, kept: bool = True) -> dict[str, float]:
+        command = [self.system, self.work, str(load.directory), self.precision]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
+            env=workload.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        if kept:
+            self.results.append(found)
+        return found
+
+    def row(self, load: Workload, device: str, useful: float, peak: float) -> dict[str, Any]:
+        """Medians over the rounds; a pair's seconds are those of one epoch."""
+        epochs = 1 if self.work == "scoring" else load.epochs
+        visits = load.pairs * epochs
+        # Ahead of training, the reference is scored once for all epochs.
+        seconds = [(r["seconds"] + r["reference_seconds"]) / visits for r in self.results]
+        training = [r["seconds"] / visits for r in self.results]
+        typical = statistics.median(seconds)
+        operations = useful if self.work == "scoring" else useful * (3 + 1 / load.epochs)
+        return {
+            "work": self.work,
+            "system": self.system,
+            "seconds_per_pair": typical,
+            "seconds_per_pair_without_reference": statistics.median(training),
+            "seconds_per_pair_rounds": seconds,
+            "peak_bytes": statistics.median(r["peak_bytes"] for r in self.results),
+            "device": device,
+            "precision": self.precision,
+            "share_of_peak": operations / typical / peak,
+            "options": self.options,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--data", help="files or a directory of real pairs (default: generated)")
+    parser.add_argument("--model", help="directory with config and tokenizer (default: GPT-2 124M)")
+    parser.add_argument("--pairs", type=int, default=48, help="training pairs (default 48)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs (default 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
+    args = parser.parse_args()
+    recipe = params.load(workload.RECIPE)
+    context = devices.context(devices.accelerator(recipe))
+    device, precision = context["device"], context["precision"]
+    data = args.data and str(Path(args.data).resolve())
+    model = args.model and str(Path(args.model).resolve())
+    with tempfile.TemporaryDirectory() as directory:
+        load = workload.make(
+            Path(directory) / "work", pairs=args.pairs, epochs=args.epochs, data=data, model=model
+        )
+        small = workload.make(
+            Path(directory) / "search", pairs=load.step_size, epochs=1, data=data, model=model
+        )
+        searched = {work: _search(work, small, device, precision) for work in ("dpo", "kto")}
+        runs = [
+            Run("dpo", "this", precision),
+            min(searched["dpo"], key=_cost),
+            Run("dpo", "original", "fp32"),
+            Run("kto", "this", precision),
+            min(searched["kto"], key=_cost),
+            Run("scoring", "this", precision),
+            Run("scoring", "original", "fp32"),
+            Run("scoring", "original", "fp32", {"reference": False}),
+        ]
+        for run in runs:
+            run.results.clear()
+        peaks = []
+        with bar("benchmark", args.rounds * len(runs), "runs") as progress:
+            for _ in range(args.rounds):
+                peaks.append(matrix_peak(device, precision))
+                for run in runs:
+                    run.once(load)
+                    progress.update()
+        pairs = load.prepared()
+        useful = workload.useful_operations(
+            pairs, json.loads((load.model / "config.json").read_text())
+        )
+    peak = statistics.median(peaks)
+    found = {
+        "machine": _machine(device),
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
+        "pairs": load.pairs,
+        "epochs": load.epochs,
+        "rounds": args.rounds,
+        "data": args.data or "generated, hh-rlhf's length profile",
+        "tokens_per_pair": {
+            name: float(getattr(pairs, name).lengths.mean())
+            for name in ("prompt", "chosen", "rejected")
+        },
+        "useful_operations_per_pair_forward": useful,
+        "matrix_peak_operations_per_second": peak,
+        "rows": [run.row(load, device, useful, peak) for run in runs],
+        "searched": [
+            {"work": run.work, "precision": run.precision, **run.options, **run.results[0]}
+            for work in searched.values()
+            for run in work
+            if run.results
+        ],
+    }
+    args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(table.markdown(found))
+
+
+def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]:
+    """The peer's settings, each tried for one step."""
+    sizes = (2, 4) if work == "kto" else (1, 2, 4)
+    if device != "cpu":
+        sizes = (4, 8, 16)
+    tried = [
+        Run(work, "trl", kind, {"batch_size": size, "precompute": precompute})
+        for kind in dict.fromkeys((precision, "fp32"))
+        for size in sizes
+        for precompute in (True, False)
+    ]
+    with bar(f"search: {work}", len(tried), "settings") as progress:
+        for run in tried:
+            run.once(load)
+            progress.update()
+    return tried
+
+
+def _cost(run: Run) -> float:
+    """Seconds of two epochs, as far as one step tells."""
+    (result,) = run.results
+    return 2 * result["seconds"] + result["reference_seconds"]
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    kind = next(
+        (
+            name
+            for name, has in (
+                ("AMX", torch.cpu._is_amx_tile_supported()),
+                ("AVX-512 bf16, no matrix unit", torch.cpu._is_avx512_bf16_supported()),
+            )
+            if has
+        ),
+        "no bf16",
+    )
+    return f"{torch.get_num_threads()} CPU cores ({platform.machine()}, {kind})"
+
+
+if __name__ == "__main__":
+    main()

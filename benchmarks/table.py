@@ -1,0 +1,45 @@
+"""The measured numbers as a table."""
+
+from typing import Any
+
+WORK = {"dpo": "DPO training", "kto": "KTO training", "scoring": "scoring"}
+SYSTEM = {"this": "this pipeline", "trl": "TRL", "original": "the original way"}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """One row a system; ratios are against this pipeline on the same work."""
+    ours = {row["work"]: row for row in found["rows"] if row["system"] == "this"}
+    lines = [
+        "| work | system | s / pair | times this | without reference | peak memory "
+        "| share of peak |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        own = ours[row["work"]]
+        cells = [
+            WORK[row["work"]],
+            f"{SYSTEM[row['system']]}, {row['precision']}{_options(row['options'])}",
+            f"{row['seconds_per_pair']:.3f}",
+            f"{row['seconds_per_pair'] / own['seconds_per_pair']:.1f}",
+            f"{row['seconds_per_pair_without_reference']:.3f}",
+            f"{row['peak_bytes'] / 1e9:.2f} GB",
+            f"{row['share_of_peak']:.0%}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lengths = ", ".join(f"{n} {v:.0f}" for n, v in found["tokens_per_pair"].items())
+    lines += [
+        "",
+        f"{found['machine']}; GPT-2 124M; {found['pairs']} pairs ({found['data']}; mean tokens: "
+        f"{lengths}), {found['epochs']} epochs, medians of {found['rounds']} rounds; "
+        f"peak of a plain product {found['matrix_peak_operations_per_second'] / 1e12:.2f} TFLOP/s.",
+    ]
+    return "\n".join(lines)
+
+
+def _options(options: dict[str, Any]) -> str:
+    if not options:
+        return ""
+    if "reference" in options:
+        return " (policy only)"
+    reference = "precomputed" if options["precompute"] else "every step"
+    return f" (batch {options['batch_size']}, reference {reference})"

@@ -1,0 +1,82 @@
+"""What makes it fast changes nothing: fused activations, imports without extras, memory kept."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import naive
+import pytest
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+
+from preference import models
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_fast", "gelu_accurate"])
+def test_fused_gelu_is_the_same_function(name: str) -> None:
+    spelled = ACT2FN[name]
+    assert isinstance(spelled, models.TANH_GELUS)
+    x = torch.linspace(-8, 8, 10_001, dtype=torch.float64, requires_grad=True)
+    fused = nn.GELU(approximate="tanh")
+    torch.testing.assert_close(fused(x), spelled(x), rtol=1e-9, atol=1e-9)
+    ours, theirs = (torch.autograd.grad(f(x).sum(), x)[0] for f in (fused, spelled))
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_loaded_model_has_the_fused_form(tmp_path: Path) -> None:
+    naive.gpt2().save_pretrained(tmp_path)
+    kinds = {type(m) for m in models.load(tmp_path).modules()}
+    assert nn.GELU in kinds
+    assert not kinds & set(models.TANH_GELUS)
+
+
+def test_without_hides_a_package_only_inside() -> None:
+    code = (
+        "from preference.optional import without\n"
+        "with without('wave'):\n"
+        "    try:\n"
+        "        import wave\n"
+        "    except ImportError:\n"
+        "        print('hidden')\n"
+        "import wave; print('back')\n"
+        "with without('wave'):\n"
+        "    import wave; print('kept')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["hidden", "back", "kept"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an allocator setting of glibc")
+def test_freed_memory_stays_with_the_process() -> None:
+    """A large block, freed and taken again, is at the same address and needs no new pages."""
+    code = (
+        "import resource, torch\n"
+        "from preference import memory\n"
+        "memory.keep_freed()\n"
+        # Alignment leaves small pieces between the first blocks, so that a few are made anew.
+        "for _ in range(12):\n"
+        "    x = torch.ones(2**25); del x\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(5):\n"
+        "    x = torch.ones(2**25); del x\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # 128 MiB five times would be 160,000 pages.
+    assert int(done.stdout) < 1_000
+
+
+def test_stages_start_without_what_they_do_not_use() -> None:
+    """Each of these costs a tenth of a second to seconds in every stage that imports it."""
+    for stage, unused in {
+        "fetch_data": ["torch", "transformers", "scipy", "pandas", "datasets"],
+        "prepare": ["torch", "transformers", "scipy", "pandas"],
+        "report": ["torch", "transformers", "pandas"],
+        "train": ["pandas", "datasets", "scipy.optimize", "scipy.stats"],
+    }.items():
+        code = f"import sys, stages.{stage}; print([m for m in {unused} if m in sys.modules])"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "[]", stage
