@@ -13,8 +13,8 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     """Train on the cached reference, or score; the reference's own time is `reference_seconds`."""
     settings = params.load(workload.params)
     settings = settings.model_copy(update={"precision": precision})
-    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = workload.prepared()
     scorer = scoring.open_model(
         workload.model, pairs.longest, accelerator, settings.runtime, to_train=True

@@ -44,8 +44,7 @@ class Run:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
             env=workload.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )

@@ -30,6 +30,17 @@ def accelerator(params: Params) -> Accelerator:
     return made
 
 
+def tokens_per_batch(runtime: Runtime, accelerator: Accelerator) -> int:
+    """Positions in a micro-batch: what params say, else what fills the device's units.
+
+    More takes memory and brings no speed: on a CPU the products are as fast at 2048 rows as at
+    any number, a GPU wants more.
+    """
+    if runtime.tokens_per_batch is not None:
+        return runtime.tokens_per_batch
+    return 2048 if accelerator.device.type == "cpu" else 16384
+
+
 def context(accelerator: Accelerator) -> dict[str, str]:
     """What a metric was computed on: device type and resolved precision."""
     precision = accelerator.mixed_precision

@@ -122,7 +122,7 @@ class Runtime(Section):
     """What changes speed and memory, never results; no stage tracks it."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    tokens_per_batch: Count = 8192
+    tokens_per_batch: Count | None = None
     workers: Count | None = None
     gradient_checkpointing: bool = False
 

@@ -16,8 +16,8 @@ METRICS, SCORES = (
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PAIRS)
     scorer = scoring.open_model(MODEL, pairs.longest, accelerator, settings.runtime)
     scores = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "baseline")

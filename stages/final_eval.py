@@ -31,8 +31,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PAIRS)
 
     def scores_of(model: str, description: str) -> tables.Scores:

@@ -11,8 +11,8 @@ PREPARED, MODEL, OUT = Path("data/prepared"), Path("models/sft"), Path("data/ref
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     splits = {name: tables.read_pairs(PREPARED / f"{name}.parquet") for name in ("train", "test")}
     longest = max(pairs.longest for pairs in splits.values())
     scorer = scoring.open_model(MODEL, longest, accelerator, settings.runtime)

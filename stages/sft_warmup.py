@@ -14,8 +14,8 @@ OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    tokens_per_batch = settings.runtime.tokens_per_batch
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
     scorer = scoring.open_model(

@@ -14,9 +14,9 @@ OUT, CURVES = Path("models/policy"), Path("results/curves/train")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    tokens_per_batch = settings.runtime.tokens_per_batch
     normalize = settings.scoring.length_normalize
     accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PREPARED / "train.parquet")
     test = tables.read_pairs(PREPARED / "test.parquet")
     reference = tables.read_scores(REFERENCE / "test.parquet")
