@@ -6,10 +6,10 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint bench clean
+.PHONY: help setup repro test lint bench bench-scale clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
 
 setup: .venv/.installed ## Set up .venv with what the pipeline needs
 
@@ -28,6 +28,9 @@ lint: .venv/.installed-dev ## Check style and types
 
 bench: .venv/.installed-dev ## Measure speed and memory against TRL and the original way
 	@$(RUN) python -m benchmarks.run $(BENCH)
+
+bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
+	@$(RUN) python -m benchmarks.scale $(BENCH)
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv

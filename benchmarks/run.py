@@ -43,7 +43,7 @@ class Run:
         command = [self.system, self.work, str(load.directory), self.precision]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
-            env=workload.environment(),
+            env=workload.environment(keep_freed=bool(self.options.get("allocator"))),
             capture_output=True,
             text=True,
             check=False,
@@ -110,6 +110,11 @@ def main() -> None:
             Run("scoring", "original", "fp32"),
             Run("scoring", "original", "fp32", {"reference": False}),
         ]
+        tried = [(run, run.results[0]) for work in searched.values() for run in work]
+        if device == "cpu":
+            # What of the difference is this pipeline's way with memory, and not its own work.
+            peer = runs[1]
+            runs.insert(2, Run("dpo", "trl", peer.precision, {**peer.options, "allocator": True}))
         for run in runs:
             run.results.clear()
         peaks = []
@@ -139,10 +144,8 @@ def main() -> None:
         "matrix_peak_operations_per_second": peak,
         "rows": [run.row(load, device, useful, peak) for run in runs],
         "searched": [
-            {"work": run.work, "precision": run.precision, **run.options, **run.results[0]}
-            for work in searched.values()
-            for run in work
-            if run.results
+            {"work": run.work, "precision": run.precision, **run.options, **result}
+            for run, result in tried
         ],
     }
     args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -150,20 +153,24 @@ def main() -> None:
 
 
 def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]:
-    """The peer's settings, each tried for one step."""
+    """The peer's settings, each tried for one step: batch size, then reference, then precision."""
     sizes = (2, 4) if work == "kto" else (1, 2, 4)
     if device != "cpu":
         sizes = (4, 8, 16)
-    tried = [
-        Run(work, "trl", kind, {"batch_size": size, "precompute": precompute})
-        for kind in dict.fromkeys((precision, "fp32"))
-        for size in sizes
-        for precompute in (True, False)
-    ]
-    with bar(f"search: {work}", len(tried), "settings") as progress:
-        for run in tried:
+    tried: list[Run] = []
+    with bar(f"search: {work}", len(sizes) + 2, "settings") as progress:
+
+        def attempt(kind: str, size: int, precompute: bool) -> None:
+            run = Run(work, "trl", kind, {"batch_size": size, "precompute": precompute})
             run.once(load)
+            tried.append(run)
             progress.update()
+
+        for size in sizes:
+            attempt(precision, size, precompute=True)
+        best = min(tried, key=_cost).options["batch_size"]
+        attempt(precision, best, precompute=False)
+        attempt("fp32", best, precompute=True)
     return tried
 
 

@@ -42,4 +42,5 @@ def _options(options: dict[str, Any]) -> str:
     if "reference" in options:
         return " (policy only)"
     reference = "precomputed" if options["precompute"] else "every step"
-    return f" (batch {options['batch_size']}, reference {reference})"
+    allocator = ", this pipeline's allocator settings" if options.get("allocator") else ""
+    return f" (batch {options['batch_size']}, reference {reference}{allocator})"

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from preference import tables
+from preference import memory, tables
 from preference.batches import BOTH
 from preference.tables import Pairs
 from preference.transcripts import Pair, split
@@ -79,18 +79,20 @@ def make(
     step_size: int = 16,
     data: str | None = None,
     model: str | None = None,
+    size: dict[str, int] = GPT2,
 ) -> Workload:
     """Make, or take what is there: GPT-2 124M with random weights, pairs of hh-rlhf's lengths.
 
     Args:
         data: files or a directory of real pairs in place of the generator's.
         model: a directory with config and tokenizer in place of the generator's vocabulary.
+        size: of the model, under GPT-2's names, where none is given.
     """
     yaml = YAML()
     values = yaml.load(RECIPE)
     values["data"].update(source=data or "demo", revision=None, train_pairs=pairs, eval_pairs=8)
     values["data"]["demo"].update(lengths="hh-rlhf", train_rows=pairs + 64, test_rows=64)
-    values["model"].update(base=model or "scratch", revision=None, scratch=GPT2)
+    values["model"].update(base=model or "scratch", revision=None, scratch=size)
     values["train"].update(epochs=epochs, batch_size=step_size, grad_accum_steps=1, dropout=False)
     workload = Workload(
         directory, pairs, epochs, step_size, values["data"]["max_length"], values["seed"]
@@ -111,8 +113,18 @@ def make(
     return workload
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+def environment(*, keep_freed: bool = False) -> dict[str, str]:
+    """Of a run: offline, without progress bars.
+
+    Args:
+        keep_freed: give the allocator what `preference.memory` gives it, by its own variables.
+    """
+    found = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    if keep_freed:
+        limit = str(2**62)
+        found |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": limit}
+        found |= {"MALLOC_TOP_PAD_": str(memory.PAD)}
+    return found
 
 
 def useful_operations(pairs: Pairs, config: dict[str, Any]) -> float:

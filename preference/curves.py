@@ -10,7 +10,7 @@ from preference.files import replacing
 from preference.metrics import Metrics
 from preference.optional import without
 
-with without("pandas"):  # only its tables of data points use it
+with without("pandas", "dvclive"):  # only its tables of data points use it
     from dvclive import Live
 
 

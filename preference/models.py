@@ -18,7 +18,7 @@ from preference.files import replacing
 from preference.optional import without
 from preference.pins import require_commit
 
-with without("scipy"):  # only its losses for detecting objects use it
+with without("scipy", "transformers"):  # only its losses for detecting objects use it
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
     from transformers.activations import (
         AccurateGELUActivation,

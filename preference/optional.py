@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without(package: str) -> Iterator[None]:
+def without(package: str, library: str) -> Iterator[None]:
     """Let a library that does with or without a package do without: its import is start-up time.
 
-    A package that is imported already stays as it is.
+    Where either is imported already, all stays as it is: the library may have found the package.
     """
-    if package in sys.modules:
+    if package in sys.modules or library in sys.modules:
         yield
         return
     # The import system's own way to say that there is none.

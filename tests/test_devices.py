@@ -119,3 +119,9 @@ def test_workers_are_torchs_threads() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_micro_batches_are_sized_by_device_unless_params_say_so() -> None:
+    accelerator = devices.accelerator(params("fp32", "cpu"))
+    assert devices.tokens_per_batch(Runtime(), accelerator) == 2048
+    assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77

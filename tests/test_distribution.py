@@ -127,7 +127,7 @@ def test_gradient_checkpointing_computes_layers_again() -> None:
     model, calls = naive.gpt2().eval(), []
     models.checkpoint_gradients(model)
     block = model.transformer.h[0]
-    block.mlp.register_forward_hook(lambda *_: calls.append(1))
+    block.mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     loss = model(input_ids=torch.arange(6)[None]).logits.sum()
     assert len(calls) == 1
     loss.backward()

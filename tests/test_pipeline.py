@@ -249,3 +249,15 @@ def test_every_stage_explains_itself(stage: str) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: python -m stages.{stage}")
     assert stage.replace("_", "-") + ":" in done.stdout
+
+
+def test_bf16_differs_from_fp32_by_less_than_the_interval(another: Path, finished: Path) -> None:
+    project.set_params(another, {"precision": "bf16"})
+    project.repro(another)
+    for name in ("baseline", "sft", "final"):
+        found, exact = metrics(another, name), metrics(finished, name)
+        assert found["precision"] == "bf16"
+        assert found["margin"] != exact["margin"]
+        for metric in ("pair_acc", "margin"):
+            half = (exact[f"{metric}_high"] - exact[f"{metric}_low"]) / 2
+            assert abs(found[metric] - exact[metric]) < half, f"{name}: {metric}"

@@ -33,18 +33,22 @@ def test_loaded_model_has_the_fused_form(tmp_path: Path) -> None:
 
 def test_without_hides_a_package_only_inside() -> None:
     code = (
+        "import sys\n"
         "from preference.optional import without\n"
-        "with without('wave'):\n"
+        "with without('wave', 'chunk'):\n"
         "    try:\n"
         "        import wave\n"
         "    except ImportError:\n"
         "        print('hidden')\n"
         "import wave; print('back')\n"
-        "with without('wave'):\n"
+        "with without('wave', 'chunk'):\n"
         "    import wave; print('kept')\n"
+        "import json; del sys.modules['wave']\n"
+        "with without('wave', 'json'):\n"
+        "    import wave; print('let be')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["hidden", "back", "kept"]
+    assert done.stdout.split() == ["hidden", "back", "kept", "let", "be"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an allocator setting of glibc")
