@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from benchmarks import table, workload
 from benchmarks.peak import matrix_peak
 from benchmarks.workload import Workload
 from preference import devices, params
+from preference.files import write_json
 from preference.progress import bar
 
 HERE = Path(__file__).resolve().parent
+README = HERE / "README.md"
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, float]] = field(default_factory=list)
 
-    def once(self, load: Workload, kept: bool = True) -> dict[str, float]:
+    def once(self, load: Workload) -> dict[str, float]:
         command = [self.system, self.work, str(load.directory), self.precision]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
@@ -51,8 +54,6 @@ class Run:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        if kept:
-            self.results.append(found)
         return found
 
     def row(self, load: Workload, device: str, useful: float, peak: float) -> dict[str, Any]:
@@ -82,60 +83,68 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--data", help="files or a directory of real pairs (default: generated)")
     parser.add_argument("--model", help="directory with config and tokenizer (default: GPT-2 124M)")
+    parser.add_argument("--work", nargs="+", choices=table.WORK, default=list(table.WORK))
     parser.add_argument("--pairs", type=int, default=48, help="training pairs (default 48)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
     args = parser.parse_args()
-    recipe = params.load(workload.RECIPE)
-    context = devices.context(devices.accelerator(recipe))
+    context = devices.context(devices.accelerator(params.load(workload.RECIPE)))
     device, precision = context["device"], context["precision"]
-    data = args.data and str(Path(args.data).resolve())
-    model = args.model and str(Path(args.model).resolve())
+    data, model = (value and str(Path(value).resolve()) for value in (args.data, args.model))
+    make = partial(workload.make, data=data, model=model)
     with tempfile.TemporaryDirectory() as directory:
-        load = workload.make(
-            Path(directory) / "work", pairs=args.pairs, epochs=args.epochs, data=data, model=model
-        )
-        small = workload.make(
-            Path(directory) / "search", pairs=load.step_size, epochs=1, data=data, model=model
-        )
-        searched = {work: _search(work, small, device, precision) for work in ("dpo", "kto")}
-        runs = [
-            Run("dpo", "this", precision),
-            min(searched["dpo"], key=_cost),
-            Run("dpo", "original", "fp32"),
-            Run("kto", "this", precision),
-            min(searched["kto"], key=_cost),
-            Run("scoring", "this", precision),
-            Run("scoring", "original", "fp32"),
-            Run("scoring", "original", "fp32", {"reference": False}),
+        place = Path(directory)
+        load = make(place / "work", pairs=args.pairs, epochs=args.epochs)
+        small = make(place / "search", pairs=load.step_size, epochs=1)
+        tried = [run for work in args.work for run in _search(work, small, device, precision)]
+        searched = [
+            {"work": run.work, "precision": run.precision, **run.options, **run.results[0]}
+            for run in tried
         ]
-        tried = [(run, run.results[0]) for work in searched.values() for run in work]
-        if device == "cpu":
-            # What of the difference is this pipeline's way with memory, and not its own work.
-            peer = runs[1]
-            runs.insert(2, Run("dpo", "trl", peer.precision, {**peer.options, "allocator": True}))
-        for run in runs:
-            run.results.clear()
-        peaks = []
+        runs = [run for work in args.work for run in _runs(work, tried, device, precision)]
+        peaks: list[float] = []
         with bar("benchmark", args.rounds * len(runs), "runs") as progress:
             for _ in range(args.rounds):
                 peaks.append(matrix_peak(device, precision))
                 for run in runs:
-                    run.once(load)
+                    run.results.append(run.once(load))
                     progress.update()
-        pairs = load.prepared()
-        useful = workload.useful_operations(
-            pairs, json.loads((load.model / "config.json").read_text())
-        )
-    peak = statistics.median(peaks)
-    found = {
+                # What is measured is kept, should a later round not come to its end.
+                found = _summary(load, runs, device, statistics.median(peaks))
+                found |= {"data": args.data or "generated", "searched": searched}
+                write_json(args.out, found)
+    README.write_text(table.inserted(README.read_text(encoding="utf-8"), found), encoding="utf-8")
+    print(table.markdown(found))
+
+
+def _runs(work: str, tried: list[Run], device: str, precision: str) -> list[Run]:
+    """The systems that are compared on one kind of work."""
+    runs = [Run(work, "this", precision)]
+    if work == "scoring":
+        return [
+            *runs,
+            Run(work, "original", "fp32"),
+            Run(work, "original", "fp32", {"reference": False}),
+        ]
+    peer = min((run for run in tried if run.work == work), key=_cost)
+    runs.append(Run(work, "trl", peer.precision, peer.options))
+    if device == "cpu":
+        # What of the difference is this pipeline's way with memory, and not its own work.
+        runs.append(Run(work, "trl", peer.precision, {**peer.options, "allocator": True}))
+    return [*runs, Run(work, "original", "fp32")] if work == "dpo" else runs
+
+
+def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[str, Any]:
+    pairs = load.prepared()
+    config = json.loads((load.model / "config.json").read_text())
+    useful = workload.useful_operations(pairs, config)
+    return {
         "machine": _machine(device),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
         "pairs": load.pairs,
         "epochs": load.epochs,
-        "rounds": args.rounds,
-        "data": args.data or "generated, hh-rlhf's length profile",
+        "rounds": len(runs[0].results),
         "tokens_per_pair": {
             name: float(getattr(pairs, name).lengths.mean())
             for name in ("prompt", "chosen", "rejected")
@@ -143,17 +152,13 @@ def main() -> None:
         "useful_operations_per_pair_forward": useful,
         "matrix_peak_operations_per_second": peak,
         "rows": [run.row(load, device, useful, peak) for run in runs],
-        "searched": [
-            {"work": run.work, "precision": run.precision, **run.options, **result}
-            for run, result in tried
-        ],
     }
-    args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(table.markdown(found))
 
 
 def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]:
     """The peer's settings, each tried for one step: batch size, then reference, then precision."""
+    if work == "scoring":
+        return []
     sizes = (2, 4) if work == "kto" else (1, 2, 4)
     if device != "cpu":
         sizes = (4, 8, 16)
@@ -162,7 +167,7 @@ def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]
 
         def attempt(kind: str, size: int, precompute: bool) -> None:
             run = Run(work, "trl", kind, {"batch_size": size, "precompute": precompute})
-            run.once(load)
+            run.results.append(run.once(load))
             tried.append(run)
             progress.update()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 WORK = {"dpo": "DPO training", "kto": "KTO training", "scoring": "scoring"}
+START, END = "<!-- table -->\n", "<!-- end of table -->"
 SYSTEM = {"this": "this pipeline", "trl": "TRL", "original": "the original way"}
 
 
@@ -34,6 +35,12 @@ def markdown(found: dict[str, Any]) -> str:
         f"peak of a plain product {found['matrix_peak_operations_per_second'] / 1e12:.2f} TFLOP/s.",
     ]
     return "\n".join(lines)
+
+
+def inserted(text: str, found: dict[str, Any]) -> str:
+    """A page with the table between its two marks."""
+    before, rest = text.split(START)
+    return f"{before}{START}{markdown(found)}\n{END}{rest.split(END)[1]}"
 
 
 def _options(options: dict[str, Any]) -> str:

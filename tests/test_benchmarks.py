@@ -1,0 +1,79 @@
+"""The benchmark's arithmetic by hand, and one tiny run of each system."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+
+from benchmarks import table, workload
+from benchmarks.workload import Workload
+
+TINY = {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 512, "vocab_size": 400}
+
+
+def test_useful_operations_by_hand() -> None:
+    pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
+    config = {"n_embd": 4, "n_layer": 3, "vocab_size": 10}
+    blocks = 12 * 3 * 4**2 * 5
+    output = 4 * 10 * 3
+    # Positions seen: prompt 1 + 2, chosen 3 + 4, rejected 3; products with keys and with values.
+    attention = 2 * 3 * 4 * (1 + 2 + 3 + 4 + 3)
+    assert workload.useful_operations(pairs, config) == 2 * (blocks + output + attention)
+
+
+def test_pairs_cut_differently_need_their_own_prompts() -> None:
+    pairs = naive.make_pairs([([1, 2, 3], [4, 5, 6], [7])], 5)
+    config = {"n_embd": 1, "n_layer": 1, "vocab_size": 0}
+    sums = [np.arange(1, 6).sum(), np.arange(1, 5).sum()]
+    expected = 2 * (12 * (5 + 4) + 2 * sum(sums))
+    assert workload.useful_operations(pairs, config) == expected
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    return workload.make(tmp_path_factory.mktemp("w"), pairs=8, epochs=1, step_size=4, size=TINY)
+
+
+TRL = {"batch_size": 2, "precompute": True}
+
+
+@pytest.mark.parametrize(
+    ("system", "work", "options"),
+    [
+        ("this", "dpo", {}),
+        ("this", "scoring", {}),
+        ("trl", "dpo", TRL),
+        ("trl", "kto", TRL),
+        ("original", "dpo", {}),
+        ("original", "scoring", {"reference": False}),
+    ],
+)
+def test_each_system_runs(
+    system: str, work: str, options: dict[str, object], tiny: Workload
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.worker"),
+            *(system, work, str(tiny.directory), "fp32", json.dumps(options)),
+        ],
+        env=workload.environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["seconds"] > 0
+    assert found["peak_bytes"] > 1e8
+    ahead = (system, work) in {("this", "dpo"), ("trl", "dpo"), ("trl", "kto")}
+    assert (found["reference_seconds"] > 0) == ahead
+
+
+def test_the_committed_table_is_that_of_the_committed_results() -> None:
+    page = (workload.ROOT / "benchmarks" / "README.md").read_text()
+    results = Path(workload.ROOT / "benchmarks" / "results.json")
+    assert table.inserted(page, json.loads(results.read_text())) == page
