@@ -45,11 +45,9 @@ TRL = {"batch_size": 2, "precompute": True}
     ("system", "work", "options"),
     [
         ("this", "dpo", {}),
-        ("this", "scoring", {}),
         ("trl", "dpo", TRL),
         ("trl", "kto", TRL),
         ("original", "dpo", {}),
-        ("original", "scoring", {"reference": False}),
     ],
 )
 def test_each_system_runs(
