@@ -19,7 +19,7 @@ repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=na
 	@cat results/table.md
 
 test: .venv/.installed-dev ## Run the tests
-	@$(RUN) python -m pytest tests
+	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.installed-dev ## Check style and types
 	@$(BIN)/ruff check .

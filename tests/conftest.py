@@ -1,23 +1,33 @@
 """The small pipeline that several tests look at, and one thread a test process."""
 
+import os
 import shutil
 from pathlib import Path
 
 import project
 import pytest
 import torch
+from filelock import FileLock
 
-# On tiny tensors more threads only wait for each other.
+# On tiny tensors more threads only wait for each other; in the processes that tests start, too.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A smaller default, run by DVC from an empty copy of the project; not to be changed."""
-    small = project.copy(tmp_path_factory.mktemp("finished"))
-    project.set_params(small, project.SMALL)
-    assert project.repro(small) == project.STAGE_NAMES
-    return small
+    base = tmp_path_factory.getbasetemp()
+    # Of several test processes, the first one makes it; each has a copy of its own.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = shared / "made"
+    with FileLock(shared / "made.lock"):
+        if not made.exists():
+            small = project.copy(tmp_path_factory.mktemp("small"))
+            project.set_params(small, project.SMALL)
+            assert project.repro(small) == project.STAGE_NAMES
+            small.rename(made)
+    return shutil.copytree(made, base / "finished", symlinks=True)
 
 
 @pytest.fixture
