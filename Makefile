@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint bench bench-scale clean
+.PHONY: help setup repro test drill lint bench bench-scale check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -21,6 +21,10 @@ repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=na
 test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
+drill: .venv/.installed-dev ## Kill training at 100 random moments, fuzz with 50,000 examples: half an hour and more
+	@$(RUN) python -m pytest tests -m long
+	@$(RUN) python tests/drill.py 100
+
 lint: .venv/.installed-dev ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -31,6 +35,9 @@ bench: .venv/.installed-dev ## Measure speed and memory against TRL and the orig
 
 bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+
+check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is damaged
+	@$(RUN) python -m preference.cache
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
 from preference import devices, params, scoring, training, tuning
+from preference.checkpoints import Checkpoints
 
 
 def measure(work: str, workload: Workload, precision: str, options: dict[str, object]) -> Measured:
@@ -38,5 +39,6 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
             evaluate=lambda model: {},
             curves=Path(directory) / "curves",
             description=work,
+            checkpoints=Checkpoints(work, accelerator),
         )
         return Measured(seconds=time.perf_counter() - start, reference_seconds=scored)

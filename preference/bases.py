@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
-from preference import demo, models
+from preference import checksums, demo, models
 from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.params import Demo, Model, Scratch
@@ -27,6 +27,7 @@ def create_base(model: Model, seed: int, out: Path) -> None:
     """
     if model.base == "scratch":
         tokenizer, network = _scratch(model.scratch, seed)
+        name = "scratch"
     else:
         directory = models.locate(
             model.base, model.revision, "params.yaml: model.base", "model.revision"
@@ -35,10 +36,15 @@ def create_base(model: Model, seed: int, out: Path) -> None:
             _read_tokenizer(directory),
             models.load(directory, random_seed=seed),
         )
+        # No path, which would tell of a machine.
+        name = "directory" if Path(model.base).is_dir() else f"{model.base}@{model.revision}"
     _check(tokenizer, network, model.base)
+    # Every model that is trained from this one says so, in its config.json.
+    setattr(network.config, models.BASE, name)
     with replacing(out) as temporary:
         network.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        checksums.seal(temporary)
 
 
 def _scratch(size: Scratch, seed: int) -> "tuple[PreTrainedTokenizerFast, PreTrainedModel]":

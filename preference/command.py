@@ -1,19 +1,29 @@
 """How every stage starts: arguments, quiet libraries, the Hub off, errors for people."""
 
 import argparse
+import errno
 import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from preference.errors import InputError
+from filelock import FileLock, Timeout
+
+from preference import stopping
+from preference.errors import InputError, first_line
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
     # A stage is this import's program, and this its first import. The libraries that follow make
     # objects by the hundred thousand and drop few: looking through them took a third of the
     # start-up, and as long again at the end (see `run`).
     gc.disable()
+
+
+LOCKS = Path(".checkpoints")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def always(args: argparse.Namespace) -> bool:
@@ -28,6 +38,7 @@ def run(
     main: Callable[[argparse.Namespace], None],
     *,
     network: Callable[[argparse.Namespace], bool] = never,
+    alone: Callable[[argparse.Namespace], bool] = always,
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> None:
     """Run a stage's `main` and exit: 0, or 1 after one message on standard error.
@@ -35,6 +46,7 @@ def run(
     Args:
         main: takes the parsed arguments; its module's docstring is the help text.
         network: whether the stage may reach the Hub; else every client is switched off.
+        alone: whether it writes the stage's outputs, which two at once must not.
         arguments: adds the stage's own command line options.
     """
     gc.freeze()
@@ -49,6 +61,8 @@ def run(
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for library in ("dvclive", "httpx", "filelock", "fsspec"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # Of shared tensors, which are saved once and stay shared when they are read.
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
     # It prints for itself, and would be printed twice.
     logging.getLogger("huggingface_hub").propagate = False
     if not network(args):
@@ -56,16 +70,54 @@ def run(
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.set_verbosity_error()
         sys.modules["transformers"].utils.logging.disable_progress_bar()
+    stopping.stop_at_once()
+    first_of_host = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        main(args)
+        with _alone(name if alone(args) else None):
+            main(args)
     except InputError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted; earlier results are as they were", file=sys.stderr)
-        sys.exit(130)
+        _exit(f"error: {error}" if first_of_host else "", 1)
+    except stopping.Stopped as stopped:
+        _exit(f"stopped by {stopped}; earlier results are as they were", stopped.status)
+    except Exception as error:
+        # The libraries that write have no class of error in common for this.
+        if getattr(error, "errno", None) not in NO_SPACE and "No space left" not in str(error):
+            raise
+        _exit(
+            f"error: {first_line(error)}; make room on the disk and run dvc repro; earlier results "
+            "are as they were",
+            1,
+        )
     _leave_group()
+
+
+def _exit(message: str, status: int) -> None:
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+@contextmanager
+def _alone(name: str | None) -> Iterator[None]:
+    """Refuse to run a stage where it is at work already: both would write the same files.
+
+    DVC's own locks end with DVC's process; a stage that outlived it is still at work.
+    """
+    if name is None or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    LOCKS.mkdir(exist_ok=True)
+    lock = FileLock(LOCKS / f"{name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"{name} is already at work in this directory; wait until it is done, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _leave_group() -> None:

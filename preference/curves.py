@@ -1,12 +1,13 @@
 """Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`."""
 
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from preference.files import replacing
+from preference.files import replacing, temporary_of
 from preference.metrics import Metrics
 from preference.optional import without
 
@@ -19,16 +20,32 @@ class Curves:
 
     Two loggers, because each has one x axis. Without an error the directory takes the place of an
     earlier one at the end. Of several processes only one writes; in the others nothing happens.
+
+    Args:
+        directory: where the curves will stand.
+        writes: whether this process is the one.
+        start: curves of an interrupted run, which these go on.
+        step: the last step in them.
     """
 
-    def __init__(self, directory: Path, *, writes: bool) -> None:
-        self.step = 0
+    def __init__(
+        self, directory: Path, *, writes: bool, start: Path | None = None, step: int = 0
+    ) -> None:
+        self.step = step
+        self.place = temporary_of(directory)
         self._whole = ExitStack()
         self._live: dict[str, Live] = {}
         if writes:
-            place = self._whole.enter_context(replacing(directory))
+            self._whole.enter_context(replacing(directory))
+            if start is not None:
+                shutil.copytree(start, self.place)
             for axis in ("steps", "epochs"):
-                self._live[axis] = Live(str(place / axis), save_dvc_exp=False, dvcyaml=None)
+                self._live[axis] = Live(
+                    str(self.place / axis),
+                    resume=start is not None,
+                    save_dvc_exp=False,
+                    dvcyaml=None,
+                )
 
     def add_step(self, **values: float) -> None:
         self.step += 1

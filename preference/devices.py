@@ -1,5 +1,8 @@
 """Device and precision, from what params ask for to what this machine has."""
 
+import os
+from importlib.metadata import version
+
 import torch
 from accelerate import Accelerator
 
@@ -17,6 +20,10 @@ def accelerator(params: Params) -> Accelerator:
     memory.keep_freed()
     device = _device(params.runtime)
     precision = _precision(params.precision, device)
+    if params.runtime.deterministic:
+        # Read when the library's first product is computed, so not too late here.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if params.runtime.workers is not None:
         torch.set_num_threads(params.runtime.workers)
     made = Accelerator(
@@ -48,6 +55,11 @@ def context(accelerator: Accelerator) -> dict[str, str]:
         "device": accelerator.device.type,
         "precision": "fp32" if precision == "no" else precision,
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that compute."""
+    return {"torch": torch.__version__.partition("+")[0], "transformers": version("transformers")}
 
 
 def _device(runtime: Runtime) -> str:

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def temporary_of(path: Path) -> Path:
+    """Where what will stand at `path` is written."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success move the file or directory there.
@@ -16,12 +21,12 @@ def replacing(path: Path) -> Iterator[Path]:
     On failure the temporary is removed and what stood at `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    temporary, old = temporary_of(path), path.with_name(f".{path.name}.old")
     # What a killed run left.
     if old.exists() and not path.exists():
         os.rename(old, path)
-    _remove(temporary)
-    _remove(old)
+    remove(temporary)
+    remove(old)
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
@@ -32,11 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
             except OSError:
                 os.rename(old, path)
                 raise
-            _remove(old)
+            remove(old)
         else:
             os.replace(temporary, path)
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
@@ -54,7 +59,8 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from preference import checksums
 from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.optional import without
@@ -39,6 +40,7 @@ UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
+BASE = "base_model"  # key of config.json: which model training began with
 # The same function, by other names.
 TANH_GELUS = (NewGELUActivation, FastGELUActivation, AccurateGELUActivation)
 # What of a model is fetched: weights only as safetensors, and no code.
@@ -98,6 +100,7 @@ def save(
         for pattern in TOKENIZER_FILES:
             for file in tokenizer_from.glob(pattern):
                 shutil.copyfile(file, temporary / file.name)
+        checksums.seal(temporary)
 
 
 def checkpoint_gradients(model: PreTrainedModel) -> None:
@@ -182,6 +185,17 @@ def _fuse_activations(model: PreTrainedModel) -> None:
         for name, child in module.named_children():
             if isinstance(child, TANH_GELUS):
                 setattr(module, name, nn.GELU(approximate="tanh"))
+
+
+def require_undamaged(directory: Path) -> None:
+    """Refuse what storage has changed since this project wrote it."""
+    changed = checksums.differing(directory) if checksums.sealed(directory) else []
+    if changed:
+        raise InputError(
+            f"{directory / changed[0]}: not what {checksums.NAME} beside it says: it was damaged "
+            "in DVC's cache, or edited. Run make check-cache, which removes what is damaged, then "
+            f"dvc repro; or remove {checksums.NAME} if the change is meant"
+        )
 
 
 def _require_whole(info: dict[str, set[str]], directory: Path) -> None:

@@ -125,6 +125,8 @@ class Runtime(Section):
     tokens_per_batch: Count | None = None
     workers: Count | None = None
     gradient_checkpointing: bool = False
+    checkpoint_minutes: NonNegative | None = 5
+    deterministic: bool = False
 
 
 class Params(Section):

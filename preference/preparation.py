@@ -73,7 +73,7 @@ def prepare(
     counts = Counts()
     with (
         pq.ParquetFile(raw) as file,
-        writing(out, PREPARED) as writer,
+        writing(out, PREPARED.with_metadata(file.schema_arrow.metadata)) as writer,
         bar(f"prepare {out.stem}", pairs or file.metadata.num_rows, "pairs") as progress,
     ):
         for rows, texts in _chunks(file, counts, pairs):

@@ -1,13 +1,16 @@
 """A saved model, opened for work and run over all pairs of a split."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 
 from preference import batches, devices, distribution, models
+from preference.checkpoints import Checkpoints
 from preference.errors import InputError
 from preference.logprobs import ResponseLogps, probe
 from preference.params import Runtime
@@ -29,6 +32,7 @@ def open_model(
         longest: tokens of the longest sequence that it will see.
         to_train: leave it to `training.fit` to divide the weights among processes.
     """
+    models.require_undamaged(directory)
     model = models.load(directory).to(accelerator.device)
     models.check_length(model, longest)
     if runtime.gradient_checkpointing:
@@ -44,16 +48,20 @@ def score(
     accelerator: Accelerator,
     tokens_per_batch: int,
     description: str,
+    checkpoints: Checkpoints | None = None,
 ) -> Scores:
     """Score both responses of every pair, without dropout; each process gets all scores.
 
     Args:
         model: a `ResponseLogps`, or what `accelerator` has made of one.
-        tokens_per_batch: positions in a micro-batch; changes speed and memory only.
+        tokens_per_batch: positions in a micro-batch; changes speed and memory only, and is halved
+            where memory runs out.
         description: what the progress bar says.
+        checkpoints: where what is scored is kept, and found again by a run that was interrupted.
 
     Raises:
-        InputError: the model lacks some of the token ids, or its output is not finite.
+        InputError: the model lacks some of the token ids, its output is not finite, or memory
+            does not suffice for one pair.
     """
     scorer: ResponseLogps = accelerator.unwrap_model(model)
     known = scorer.model.get_input_embeddings().num_embeddings
@@ -64,26 +72,42 @@ def score(
         )
     layout = scorer.abilities.layout
     items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
-    sums, counts = np.zeros((2, len(pairs), 2))
-    training = model.training
-    model.eval()
     groups = batches.micro_batches(batches.shapes(pairs, items, layout), tokens_per_batch, layout)
     rank, processes = accelerator.process_index, accelerator.num_processes
-    with bar(description, len(pairs), "pairs") as progress:
-        for start in range(0, len(groups), processes):
+    name = description.replace(": ", "-")
+    sums, counts = _begun(name, groups, len(pairs), checkpoints, accelerator)
+    training = model.training
+    model.eval()
+    with bar(description, len(pairs), "pairs", len(pairs) - sum(map(len, groups))) as progress:
+        while groups:
             # Each process takes its own; where the last round has fewer, some come along idle.
-            idle = start + rank >= len(groups)
-            group = groups[start if idle else start + rank]
-            batch = batches.make(pairs, [items[i] for i in group], layout)
-            with accelerator.autocast():
-                found = model(batch.to(accelerator.device))
-            if not idle:
+            turn, groups = groups[:processes], groups[processes:]
+            group = turn[rank if rank < len(turn) else 0]
+            try:
+                batch = batches.make(pairs, [items[i] for i in group], layout)
+                with accelerator.autocast():
+                    found = model(batch.to(accelerator.device))
+            except RuntimeError as error:
+                if processes > 1 or not should_reduce_batch_size(error):
+                    raise
+                groups = _halved(group) + groups
+                clear_device_cache(garbage_collection=True)
+                continue
+            if rank < len(turn):
                 sums[group] = found.cpu().double().numpy().reshape(-1, 2)
                 counts[group] = batch.counts.numpy().reshape(-1, 2)
-            progress.update(sum(map(len, groups[start : start + processes])))
+            progress.update(sum(map(len, turn)))
+            if checkpoints and distribution.agreed(accelerator, checkpoints.due()):
+                both = distribution.total(accelerator, np.stack([sums, counts]))
+                checkpoints.save_array(name, int((both[1] > 0).all(axis=1).sum()), both)
     model.train(training)
     sums, counts = distribution.total(accelerator, np.stack([sums, counts]))
-    context = devices.context(accelerator)
+    context = {
+        **devices.context(accelerator),
+        **devices.versions(),
+        "data": pairs.source or "unknown",
+        "base_model": getattr(scorer.model.config, models.BASE, "unknown"),
+    }
     bad = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(bad):
         raise InputError(
@@ -92,3 +116,38 @@ def score(
         )
     tokens = counts.astype(np.int32)
     return Scores(pairs.rows, sums[:, 0], tokens[:, 0], sums[:, 1], tokens[:, 1], context)
+
+
+def _begun(
+    name: str,
+    groups: list[np.ndarray],
+    pairs: int,
+    checkpoints: Checkpoints | None,
+    accelerator: Accelerator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts, (pairs, 2) each, of what an interrupted run has scored; drops its groups.
+
+    Only the main process holds them, so that they count once.
+    """
+    kept = checkpoints.array(name) if checkpoints else None
+    sums, counts = np.zeros((2, pairs, 2)) if kept is None else kept
+    groups[:] = [group for group in groups if (counts[group] == 0).any()]
+    if kept is not None:
+        logging.info("%s: goes on after %d pairs", name, pairs - sum(map(len, groups)))
+        # A group of which a part was scored is scored again, perhaps by another process.
+        for group in groups:
+            sums[group] = counts[group] = 0
+    if not accelerator.is_main_process:
+        sums[:] = counts[:] = 0
+    return sums, counts
+
+
+def _halved(group: np.ndarray) -> list[np.ndarray]:
+    """A micro-batch for which memory did not suffice, as smaller ones."""
+    if len(group) == 1:
+        raise InputError(
+            "out of memory with one pair at a time; lower data.max_length, or take a machine with "
+            "more memory"
+        )
+    logging.warning("out of memory: %d pairs are scored in two parts", len(group))
+    return [group[: len(group) // 2], group[len(group) // 2 :]]

@@ -55,6 +55,13 @@ def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
     return _read_hub(data.source, commit, split)
 
 
+def name(data: Data) -> str:
+    """What metrics say of where the dialogues come from; no path, which would tell of a machine."""
+    if data.source == "demo":
+        return "demo"
+    return "files" if find_files(data.source) is not None else f"{data.source}@{data.revision}"
+
+
 def find_files(source: str | list[str]) -> list[Path] | None:
     """The files that a path, a pattern or a list of them names, sorted; None for a Hub id."""
     if isinstance(source, str):

@@ -14,6 +14,9 @@ from preference.files import replacing
 
 RAW = pa.schema([("chosen", pa.string()), ("rejected", pa.string())])
 
+# Metadata of raw and prepared tables: where the dialogues come from.
+SOURCE = "data"
+
 # `prompt_ids` holds as much of the prompt as the longer-kept side needs; each side sees the last
 # `*_prompt_tokens` of them, then its response.
 PREPARED = pa.schema(
@@ -74,7 +77,8 @@ class Pairs:
     """The prepared pairs of one split, in file order.
 
     `rows`, `chosen_prompt_tokens` and `rejected_prompt_tokens` are of shape (pairs,); a side's
-    sequence is the last `*_prompt_tokens` tokens of its prompt, then its response.
+    sequence is the last `*_prompt_tokens` tokens of its prompt, then its response. `source` is
+    where the dialogues come from, where that is known.
     """
 
     rows: np.ndarray
@@ -83,6 +87,7 @@ class Pairs:
     rejected: Ragged
     chosen_prompt_tokens: np.ndarray
     rejected_prompt_tokens: np.ndarray
+    source: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -162,6 +167,12 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
+def source(schema: pa.Schema) -> str | None:
+    """Where the dialogues of a raw or prepared table come from, if it says so."""
+    found = (schema.metadata or {}).get(SOURCE.encode())
+    return None if found is None else found.decode()
+
+
 def read_pairs(path: Path) -> Pairs:
     table = read(path, PREPARED)
     return Pairs(
@@ -171,6 +182,7 @@ def read_pairs(path: Path) -> Pairs:
         rejected=Ragged.from_arrow(table["rejected_ids"]),
         chosen_prompt_tokens=table["chosen_prompt_tokens"].to_numpy(),
         rejected_prompt_tokens=table["rejected_prompt_tokens"].to_numpy(),
+        source=source(table.schema),
     )
 
 

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference import command, devices, params, scoring, tables
+from preference.checkpoints import Checkpoints
 from preference.files import write_json
 from preference.statistics import summary
 
@@ -20,10 +21,18 @@ def main(args: Namespace) -> None:
     tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PAIRS)
     scorer = scoring.open_model(MODEL, pairs.longest, accelerator, settings.runtime)
-    scores = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "baseline")
-    if accelerator.is_main_process:
-        tables.write_scores(SCORES, scores)
-        write_json(METRICS, summary(scores, settings.scoring.length_normalize))
+    with Checkpoints(
+        "baseline-eval",
+        accelerator,
+        minutes=settings.runtime.checkpoint_minutes,
+        inputs=[PAIRS, MODEL],
+    ) as checkpoints:
+        scores = scoring.score(
+            scorer, pairs, accelerator, tokens_per_batch, "baseline", checkpoints
+        )
+        if accelerator.is_main_process:
+            tables.write_scores(SCORES, scores)
+            write_json(METRICS, summary(scores, settings.scoring.length_normalize))
 
 
 if __name__ == "__main__":

@@ -8,18 +8,19 @@ from preference import command, params, sources
 from preference.errors import InputError
 from preference.files import replacing
 from preference.progress import bar
-from preference.tables import RAW, writing
+from preference.tables import RAW, SOURCE, writing
 
 OUT = Path("data/raw")
 
 
 def main(args: Namespace) -> None:
     data = params.load().data
+    schema = RAW.with_metadata({SOURCE: sources.name(data)})
     with replacing(OUT) as directory:
         for split in sources.SPLITS:
             rows = 0
             with (
-                writing(directory / f"{split}.parquet", RAW) as writer,
+                writing(directory / f"{split}.parquet", schema) as writer,
                 bar(f"fetch {split}", None, "rows") as progress,
             ):
                 for batch in sources.batches(data, split):

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from preference import command, devices, models, params, scoring, tables, tokens
+from preference.checkpoints import Checkpoints
 from preference.files import write_json
 from preference.metrics import objective_metrics
 from preference.statistics import summary
@@ -34,6 +35,7 @@ def main(args: Namespace) -> None:
     accelerator = devices.accelerator(settings)
     tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = tables.read_pairs(PAIRS)
+    named = args.policy or args.reference
 
     def scores_of(model: str, description: str) -> tables.Scores:
         name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
@@ -41,9 +43,16 @@ def main(args: Namespace) -> None:
         directory = models.locate(name, revision or None, where, "@COMMIT after the id")
         tokens.require_same_tokenizer(directory, BASE)
         scorer = scoring.open_model(directory, pairs.longest, accelerator, settings.runtime)
-        return scoring.score(scorer, pairs, accelerator, tokens_per_batch, description)
+        with Checkpoints(
+            "evaluation" if named else "final-eval",
+            accelerator,
+            minutes=settings.runtime.checkpoint_minutes,
+            inputs=[PAIRS, directory],
+        ) as checkpoints:
+            return scoring.score(
+                scorer, pairs, accelerator, tokens_per_batch, description, checkpoints
+            )
 
-    named = args.policy or args.reference
     reference = (
         scores_of(args.reference, "reference") if args.reference else tables.read_scores(REFERENCE)
     )
@@ -65,9 +74,13 @@ def main(args: Namespace) -> None:
         write_json(METRICS, values)
 
 
+def is_the_stage(args: Namespace) -> bool:
+    return not (args.policy or args.reference or args.output)
+
+
 def names_hub_id(args: Namespace) -> bool:
     return any(name and not Path(name).is_dir() for name in (args.policy, args.reference))
 
 
 if __name__ == "__main__":
-    command.run(main, arguments=arguments, network=names_hub_id)
+    command.run(main, arguments=arguments, network=names_hub_id, alone=is_the_stage)

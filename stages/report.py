@@ -24,7 +24,7 @@ def main(args: Namespace) -> None:
     scores = {name: tables.read_scores(path) for name, path in SCORES.items()}
     contexts = {name: values.context for name, values in scores.items()}
     if len({tuple(context.items()) for context in contexts.values()}) > 1:
-        logging.warning("the models were scored on different devices or precisions: %s", contexts)
+        logging.warning("the models were not scored with the same: %s", contexts)
     comparisons = {
         (before, after): report.compare(
             scores[before], scores[after], settings.scoring.length_normalize

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from preference import command, devices, distribution, objectives, params, scoring, tables, training
+from preference.checkpoints import Checkpoints
 from preference.metrics import pair_metrics
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
@@ -28,19 +29,27 @@ def main(args: Namespace) -> None:
         sums = pair_metrics(scores, normalize=False)
         return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
 
-    model = training.fit(
-        scorer,
-        objectives.sft(pairs),
-        pairs,
-        settings.sft,
+    with Checkpoints(
+        "sft-warmup",
         accelerator,
-        seed=settings.seed,
-        tokens_per_batch=tokens_per_batch,
-        evaluate=evaluate,
-        curves=CURVES,
-        description="sft",
-    )
-    distribution.save(accelerator, model, BASE, OUT)
+        minutes=settings.runtime.checkpoint_minutes,
+        determined_by=[settings.seed, settings.sft],
+        inputs=[PREPARED, BASE],
+    ) as checkpoints:
+        model = training.fit(
+            scorer,
+            objectives.sft(pairs),
+            pairs,
+            settings.sft,
+            accelerator,
+            seed=settings.seed,
+            tokens_per_batch=tokens_per_batch,
+            evaluate=evaluate,
+            curves=CURVES,
+            description="sft",
+            checkpoints=checkpoints,
+        )
+        distribution.save(accelerator, model, BASE, OUT)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from preference import command, devices, distribution, params, scoring, tables, training, tuning
+from preference.checkpoints import Checkpoints
 from preference.metrics import all_metrics
 
 PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
@@ -35,20 +36,28 @@ def main(args: Namespace) -> None:
         scores = scoring.score(model, test, accelerator, tokens_per_batch, "train: test")
         return all_metrics(scores, reference, settings.train, normalize)
 
-    model = training.fit(
-        scorer,
-        objective,
-        pairs,
-        settings.train,
+    with Checkpoints(
+        "train",
         accelerator,
-        seed=settings.seed,
-        tokens_per_batch=tokens_per_batch,
-        evaluate=evaluate,
-        start=all_metrics(reference, reference, settings.train, normalize),
-        curves=CURVES,
-        description="train",
-    )
-    distribution.save(accelerator, model, SFT, OUT)
+        minutes=settings.runtime.checkpoint_minutes,
+        determined_by=[settings.seed, normalize, settings.train],
+        inputs=[PREPARED, REFERENCE, SFT],
+    ) as checkpoints:
+        model = training.fit(
+            scorer,
+            objective,
+            pairs,
+            settings.train,
+            accelerator,
+            seed=settings.seed,
+            tokens_per_batch=tokens_per_batch,
+            evaluate=evaluate,
+            start=all_metrics(reference, reference, settings.train, normalize),
+            curves=CURVES,
+            description="train",
+            checkpoints=checkpoints,
+        )
+        distribution.save(accelerator, model, SFT, OUT)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ def test_launched_in_two_processes_dvc_gives_what_one_gives(another: Path, finis
 def test_sharded_weights_give_what_whole_ones_give(another: Path, finished: Path) -> None:
     project.set_params(another, {"runtime.device": "cpu"})
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for stage in MODEL_STAGES:
+    # The two evaluations are the reference's scoring again.
+    for stage in ("sft-warmup", "reference", "train"):
         done = project.run(
             another,
             *program,

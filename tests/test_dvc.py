@@ -68,6 +68,8 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "runtime.tokens_per_batch": (500, set()),
     "runtime.workers": (1, set()),
     "runtime.gradient_checkpointing": (True, set()),
+    "runtime.checkpoint_minutes": (0, set()),
+    "runtime.deterministic": (True, set()),
 }
 
 
@@ -198,7 +200,13 @@ RAN: dict[str, tuple[object, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("key", RAN)
+# Their stages are among those that the others run.
+LONG = {"train.objective", "sft.epochs", "data.train_pairs"}
+
+
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=[pytest.mark.long] if key in LONG else []) for key in RAN]
+)
 def test_real_runs_agree_with_the_table(key: str, another: Path) -> None:
     value, expected = RAN[key]
     project.set_params(another, {key: value})

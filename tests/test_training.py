@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from preference import objectives, training, tuning
 from preference.batches import Layout
+from preference.checkpoints import Checkpoints
 from preference.errors import InputError
 from preference.logprobs import Abilities, ResponseLogps
 from preference.params import Optimization, Train
@@ -48,17 +49,19 @@ def fit(
 ) -> list[float]:
     """Train and give back the losses by step."""
     AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
     training.fit(
         ResponseLogps(model, Abilities(layout, True)),
         objective,
         pairs,
         settings,
-        Accelerator(cpu=True),
+        accelerator,
         seed=seed,
         tokens_per_batch=tokens_per_batch,
         evaluate=lambda model: {"pair_acc": 0.5},
         curves=curves,
         description="test",
+        checkpoints=Checkpoints("test", accelerator),
     )
     return column(curves, "loss")
 
@@ -240,18 +243,20 @@ def test_failed_run_leaves_the_earlier_curves(tmp_path: Path) -> None:
 def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
     AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
     training.fit(
         ResponseLogps(naive.gpt2(), Abilities("packed", True)),
         objectives.sft(pairs),
         pairs,
         train_settings(epochs=1),
-        Accelerator(cpu=True),
+        accelerator,
         seed=1,
         tokens_per_batch=1000,
         evaluate=lambda model: {"pair_acc": 0.75},
         start={"pair_acc": 0.25},
         curves=tmp_path,
         description="test",
+        checkpoints=Checkpoints("test", accelerator),
     )
     curve = (tmp_path / "epochs/plots/metrics/pair_acc.tsv").read_text()
     assert curve == "step\tpair_acc\n0\t0.25\n1\t0.75\n"

@@ -1,0 +1,315 @@
+"""What a run keeps to go on from: found by the same run alone, whole or passed over."""
+
+import copy
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from settings import train
+from torch import Tensor
+
+from preference import objectives, scoring, stopping, training
+from preference.batches import Batch
+from preference.checkpoints import ROOT, Checkpoints
+from preference.errors import InputError
+from preference.gradients import Gradients
+from preference.logprobs import Abilities, ResponseLogps
+from preference.objectives import Objective
+from preference.tables import Pairs
+
+PACKED = Abilities("packed", bare_output=True)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    return naive.make_pairs(naive.random_texts(10), 30)
+
+
+def fit(
+    pairs: Pairs,
+    before_step: Callable[[int], None] = lambda step: None,
+    *,
+    minutes: float | None = 0,
+    dropout: bool = True,
+    **facts: object,
+) -> dict[str, Tensor]:
+    """Train two epochs of 3 steps with checkpoints; the trained weights."""
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    sft = objectives.sft(pairs)
+    steps = 0
+
+    def loss(logps: Tensor, counts: Tensor, index: np.ndarray) -> Tensor:
+        nonlocal steps
+        steps += 1
+        before_step(steps)
+        return sft.loss(logps, counts, index)
+
+    scorer = ResponseLogps(naive.gpt2(), PACKED)
+    with Checkpoints(
+        "test",
+        accelerator,
+        minutes=minutes,
+        determined_by=[sorted(facts.items())],
+    ) as checkpoints:
+        training.fit(
+            scorer,
+            Objective(sft.unit, sft.items, sft.weights, loss),
+            pairs,
+            train(epochs=2, batch_size=4, dropout=dropout),
+            accelerator,
+            seed=3,
+            tokens_per_batch=10_000,
+            evaluate=lambda model: {"pair_acc": next(model.parameters()).sum().item()},
+            curves=Path("curves"),
+            description="test",
+            checkpoints=checkpoints,
+        )
+    return scorer.state_dict()
+
+
+def kill_at(step: int) -> Callable[[int], None]:
+    def kill(current: int) -> None:
+        if current == step:
+            raise Killed
+
+    return kill
+
+
+def written() -> dict[str, str]:
+    return {str(p): p.read_text() for p in sorted(Path("curves").rglob("*")) if p.is_file()}
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 6])
+def test_a_run_goes_on_where_it_was_and_ends_the_same(
+    step: int, pairs: Pairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With dropout, so that the random numbers must go on, too."""
+    caplog.set_level(logging.INFO)
+    expected, curves = fit(pairs), written()
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(step))
+    assert [message for message in caplog.messages if "goes on" in message] == []
+    found = fit(pairs)
+    told = [message for message in caplog.messages if "goes on" in message]
+    assert len(told) == (step > 1)
+    assert all(f"after step {step - 1}, from {ROOT / 'test'}" in message for message in told)
+    assert same(found, expected)
+    assert written() == curves
+    assert not (ROOT / "test").exists()
+
+
+def test_another_run_starts_anew(pairs: Pairs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(4), beta=0.1)
+    expected = fit(pairs, minutes=None)
+    assert same(fit(pairs, beta=0.2), expected)
+    assert "goes on" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "position.json"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    name: str, pairs: Pairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    expected = fit(pairs)
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(5))
+    newest, before = sorted(ROOT.glob("test/*/*"), reverse=True)
+    content = bytearray((newest / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / name).write_bytes(content)
+    assert same(fit(pairs), expected)
+    assert f"checkpoint {newest} is damaged and passed over" in caplog.text
+    assert f"goes on after step 3, from {before}" in caplog.text
+
+
+def test_half_a_checkpoint_is_none(pairs: Pairs, caplog: pytest.LogCaptureFixture) -> None:
+    """One that was being written when the process ended, and one that lost a file."""
+    caplog.set_level(logging.INFO)
+    expected = fit(pairs)
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(3))
+    one, two = sorted(ROOT.glob("test/*/*"))
+    one.rename(one.with_name(f".{one.name}.tmp"))
+    (two / "optimizer.bin").unlink()
+    assert same(fit(pairs), expected)
+    assert "goes on" not in caplog.text
+
+
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_a_signal_waits_for_the_end_of_the_step(
+    number: signal.Signals, pairs: Pairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    expected = fit(pairs)
+
+    def ask(step: int) -> None:
+        if step == 2:
+            signal.raise_signal(number)
+
+    with pytest.raises(stopping.Stopped) as stopped:
+        # Five minutes have not passed: the signal is the reason for the checkpoint.
+        fit(pairs, ask, minutes=5)
+    assert stopped.value.status == 128 + number
+    assert same(fit(pairs), expected)
+    assert "goes on after step 2" in caplog.text
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(pairs: Pairs) -> None:
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    sft = objectives.sft(pairs)
+    calls: list[int] = []
+
+    def broken(logps: Tensor, counts: Tensor, index: np.ndarray) -> Tensor:
+        calls.append(len(index))
+        return sft.loss(logps, counts, index) * (float("nan") if len(calls) == 3 else 1)
+
+    checkpoints = Checkpoints("test", accelerator, minutes=0)
+    with (
+        pytest.raises(
+            InputError, match=r"loss is nan.* step 3 \(rows \[.*kept in .*/test/\w+/000000002"
+        ),
+        checkpoints,
+    ):
+        training.fit(
+            ResponseLogps(naive.gpt2(), PACKED),
+            Objective(sft.unit, sft.items, sft.weights, broken),
+            pairs,
+            train(epochs=2, batch_size=4),
+            accelerator,
+            seed=3,
+            tokens_per_batch=10_000,
+            evaluate=lambda model: {},
+            curves=Path("curves"),
+            description="test",
+            checkpoints=checkpoints,
+        )
+    assert (next(ROOT.glob("test/*/000000002")) / "model.safetensors").exists()
+    assert not Path("curves").exists()
+
+
+class Small(ResponseLogps):
+    """A scorer on a device that has memory for so many tokens only."""
+
+    tokens = 0
+    refused = 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        if batch.input_ids.numel() > self.tokens:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return super().forward(batch)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
+    pairs: Pairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    model = naive.gpt2()
+    large, small = ResponseLogps(copy.deepcopy(model), PACKED), Small(model, PACKED)
+    small.tokens = 130
+    found = []
+    for scorer in (large, small):
+        gradients = Gradients(scorer, objectives.sft(pairs), pairs, "packed", accelerator, 10_000)
+        loss = gradients.leave(np.arange(len(pairs)))
+        found.append((loss, {name: p.grad for name, p in scorer.named_parameters()}))
+    assert small.refused
+    assert "out of memory: micro-batches of" in caplog.text
+    (expected, grads), (loss, others) = found
+    assert loss == pytest.approx(expected, rel=1e-6)
+    for name, grad in grads.items():
+        torch.testing.assert_close(others[name], grad, rtol=1e-4, atol=1e-6)
+    small.tokens = 5
+    with pytest.raises(InputError, match="out of memory with one example at a time"):
+        gradients.leave(np.arange(len(pairs)))
+
+
+def test_scoring_splits_what_does_not_fit(pairs: Pairs) -> None:
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    scorer = Small(naive.gpt2(), PACKED)
+    scorer.tokens = 10_000
+    expected = scoring.score(scorer, pairs, accelerator, 10_000, "all")
+    scorer.tokens = 130
+    found = scoring.score(scorer, pairs, accelerator, 10_000, "parts")
+    assert scorer.refused
+    np.testing.assert_allclose(found.chosen_logp, expected.chosen_logp, rtol=1e-5)
+    np.testing.assert_allclose(found.rejected_logp, expected.rejected_logp, rtol=1e-5)
+    np.testing.assert_array_equal(found.rejected_tokens, expected.rejected_tokens)
+    scorer.tokens = 5
+    with pytest.raises(InputError, match="out of memory with one pair at a time"):
+        scoring.score(scorer, pairs, accelerator, 10_000, "none")
+
+
+class Mortal(ResponseLogps):
+    """A scorer whose process ends before the given pass."""
+
+    passes = 0
+    last = 10**9
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.passes == self.last:
+            raise Killed
+        self.passes += 1
+        return super().forward(batch)
+
+
+def test_scoring_goes_on_where_it_was(pairs: Pairs) -> None:
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    scorer = Mortal(naive.gpt2(), PACKED)
+    expected = scoring.score(scorer, pairs, accelerator, 60, "reference: train")
+    whole, scorer.passes, scorer.last = scorer.passes, 0, 4
+    with pytest.raises(Killed), Checkpoints("test", accelerator, minutes=0) as checkpoints:
+        scoring.score(scorer, pairs, accelerator, 60, "reference: train", checkpoints)
+    scorer.passes, scorer.last = 0, 10**9
+    with Checkpoints("test", accelerator, minutes=0) as checkpoints:
+        found = scoring.score(scorer, pairs, accelerator, 60, "reference: train", checkpoints)
+    assert scorer.passes == whole - 4
+    for name in ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_key_follows_params_inputs_and_precision(tmp_path: Path) -> None:
+    def key(precision: str = "no", **facts: object) -> Path:
+        AcceleratorState._reset_state(True)
+        made = Checkpoints(
+            "test",
+            Accelerator(cpu=True, mixed_precision=precision),
+            minutes=0,
+            determined_by=[facts],
+            inputs=[tmp_path / "inputs"],
+        )
+        return made._place
+
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "model").write_text("a")
+    first = key(beta=0.1)
+    assert key(beta=0.1) == first
+    (tmp_path / "inputs" / "model").write_text("b")
+    changed = key(beta=0.1)
+    assert len({first, changed, key(beta=0.2), key("bf16", beta=0.1)}) == 4

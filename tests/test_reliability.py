@@ -1,0 +1,209 @@
+"""Drills on real processes and real DVC: nothing lost, nothing stale, nothing half written."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import drill
+import project
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+KILLS = 5
+
+
+def lock(place: Path) -> dict[str, dict[str, object]]:
+    stages = YAML(typ="safe").load(place / "dvc.lock")["stages"]
+    return {
+        name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items()
+    }
+
+
+def test_training_killed_at_random_moments_ends_as_if_let_be(another: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    project.set_params(another, drill.LONG)
+    drill.drill(another, KILLS, random.Random(seed))
+
+
+def test_two_clones_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    """The one that the other tests share, and a second one."""
+    other = project.copy(tmp_path / "other")
+    project.set_params(other, project.SMALL)
+    project.repro(other)
+    assert lock(other) == lock(finished)
+    assert "models/policy" in lock(other)["train"]
+
+
+def test_kto_gives_the_same_bytes_again(finished: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        clone = shutil.copytree(finished, tmp_path / name, symlinks=True)
+        project.set_params(clone, {"train.objective": "kto"})
+        found.append(drill.undisturbed(clone, "train")[0])
+    assert found[0] == found[1]
+    assert found[0] != drill.digests(finished, "train")
+
+
+def wait_for_step(process: subprocess.Popen[str], place: Path) -> None:
+    """Until the stage has kept its first checkpoint."""
+    deadline = time.monotonic() + 120
+    while not list((place / ".checkpoints").glob("*/*/[0-9]*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_sigterm_keeps_the_state_and_earlier_results(another: Path) -> None:
+    project.set_params(another, drill.LONG)
+    expected, _ = drill.undisturbed(another, "train")
+    process = drill.start(another, "train")
+    wait_for_step(process, another)
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; earlier results are as they were" in errors
+    assert "Traceback" not in errors
+    # The earlier model stands, and nothing half written beside it.
+    assert drill.digests(another, "train") == expected
+    assert not list(another.glob("models/.*")) + list(another.glob("results/curves/.*"))
+    done = project.run(another, sys.executable, "-m", "stages.train")
+    assert "goes on after step" in done.stderr
+    assert drill.digests(another, "train") == expected
+
+
+def test_a_second_pipeline_is_refused_while_the_first_is_at_work(another: Path) -> None:
+    project.set_params(another, drill.LONG)
+    expected, _ = drill.undisturbed(another, "train")
+    programs = Path(sys.executable).parent
+    first = subprocess.Popen(
+        ["dvc", "repro", "-f", "-s", "train"],
+        cwd=another,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(first, another)
+    (stage,) = (
+        child
+        for child in psutil.Process(first.pid).children(recursive=True)
+        if child.cmdline()[-1:] == ["stages.train"] and not child.children()
+    )
+    # It does not get done while others try.
+    stage.suspend()
+    second = project.run(another, "dvc", "repro", "-f", "-s", "train")
+    assert second.returncode != 0
+    assert "busy" in second.stderr or "lock" in second.stderr
+    # DVC is killed, and its stage outlives it; nobody else may write what it writes.
+    first.kill()
+    first.wait()
+    third = project.run(another, sys.executable, "-m", "stages.train")
+    assert third.returncode == 1
+    assert third.stderr == (
+        "error: stages.train is already at work in this directory; wait until it is done, or stop "
+        "it\n"
+    )
+    stage.resume()
+    deadline = time.monotonic() + 120
+    while list((another / ".checkpoints").glob("train/*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    done = project.run(another, "dvc", "repro", "-f", "-s", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert drill.digests(another, "train") == expected
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mounted = shutil.which("mount") and not subprocess.run(command, check=False).returncode
+    if not mounted:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_stops_with_a_message_and_loses_nothing(
+    finished: Path, full_disk: Path
+) -> None:
+    small = full_disk / "small"
+    ignored = shutil.ignore_patterns("cache", ".git", "tests", "benchmarks", "docs")
+    shutil.copytree(finished, small, symlinks=True, ignore=ignored)
+    before = drill.digests(small, "train")
+    free = shutil.disk_usage(full_disk).free
+    filler = full_disk / "filler"
+    # Room for a checkpoint's beginning, and for no model.
+    filler.write_bytes(b"x" * (free - 60_000))
+    project.set_params(small, {"runtime.checkpoint_minutes": 0})
+    done = project.run(small, sys.executable, "-m", "stages.train")
+    assert done.returncode == 1, done.stderr
+    assert "no checkpoint could be written" in done.stderr
+    assert "make room on the disk and run dvc repro; earlier results are as" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert drill.digests(small, "train") == before
+    filler.unlink()
+    done = project.run(small, sys.executable, "-m", "stages.train")
+    assert done.returncode == 0, done.stderr
+    assert drill.digests(small, "train") == before
+
+
+def test_a_damaged_cache_file_is_noticed_removed_and_made_again(another: Path) -> None:
+    before = lock(another)
+    policy = another / "models/policy"
+    weights = (policy / "model.safetensors").read_bytes()
+    cached = next(
+        file
+        for file in (another / ".dvc/cache/files/md5").rglob("*")
+        if file.is_file() and file.read_bytes() == weights
+    )
+    mode = cached.stat().st_mode
+    cached.chmod(0o644)
+    damaged = bytearray(weights)
+    damaged[-1] ^= 1
+    cached.write_bytes(damaged)
+    cached.chmod(mode)
+    shutil.rmtree(policy)
+    assert project.run(another, "dvc", "checkout").returncode == 0
+    done = project.run(another, "dvc", "repro", "-f", "-s", "final-eval")
+    assert done.returncode != 0
+    assert "models/policy/model.safetensors: not what checksums.json" in done.stderr
+    assert "Run make check-cache" in done.stderr
+    checked = project.run(another, sys.executable, "-m", "preference.cache")
+    assert checked.returncode == 0, checked.stderr
+    assert "damaged, removed: models/policy/model.safetensors" in checked.stdout
+    assert not cached.exists()
+    assert "train" in project.repro(another)
+    assert (policy / "model.safetensors").read_bytes() == weights
+    assert cached.read_bytes() == weights
+    assert lock(another) == before
+    checked = project.run(another, sys.executable, "-m", "preference.cache")
+    assert "nothing is damaged" in checked.stdout
+
+
+def test_what_one_has_pushed_another_need_not_run(finished: Path, tmp_path: Path) -> None:
+    here = shutil.copytree(finished, tmp_path / "here", symlinks=True)
+    project.git(here, "add", "--all")
+    project.git(here, "commit", "-q", "-m", "results")
+    remote = tmp_path / "remote"
+    for command in (["remote", "add", "-d", "store", str(remote)], ["push"]):
+        done = project.run(here, "dvc", *command)
+        assert done.returncode == 0, done.stderr
+    project.git(here, "commit", "-q", "-a", "-m", "remote")
+    there = tmp_path / "there"
+    project.git(tmp_path, "clone", "-q", str(here), str(there))
+    done = project.run(there, "dvc", "pull")
+    assert done.returncode == 0, done.stderr
+    assert project.repro(there) == []
+    for name in ("results/table.md", "models/policy/model.safetensors"):
+        assert (there / name).read_bytes() == (finished / name).read_bytes()
