@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from preference import memory, tables
+from preference import checksums, memory, tables
 from preference.batches import BOTH
 from preference.tables import Pairs
 from preference.transcripts import Pair, split
@@ -109,6 +109,7 @@ def make(
         config = workload.model / "config.json"
         settings = json.loads(config.read_text()) | {"activation_function": "gelu_new"}
         config.write_text(json.dumps(settings))
+        checksums.seal(workload.model)
     workload.save()
     return workload
 

@@ -59,7 +59,7 @@ def run(
     # Of several processes the first one tells, and on errors the first one of each host.
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    for library in ("dvclive", "httpx", "filelock", "fsspec"):
+    for library in ("dvclive", "httpx", "httpx2", "filelock", "fsspec"):
         logging.getLogger(library).setLevel(logging.WARNING)
     # Of shared tensors, which are saved once and stay shared when they are read.
     logging.getLogger("accelerate").setLevel(logging.ERROR)

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from preference import checksums
+from preference import checksums, hub
 from preference.errors import InputError, first_line
 from preference.files import replacing
 from preference.optional import without
@@ -76,8 +75,7 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
         raise InputError(f"{where}: {name!r} is no directory with config and tokenizer")
     commit = require_commit(name, revision, where, revision_key)
     try:
-        patterns = [*MODEL_FILES, *TOKENIZER_FILES]
-        return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
+        return hub.fetch(name, commit, "model", (*MODEL_FILES, *TOKENIZER_FILES))
     except Exception as error:
         # The client raises errors of several libraries; all of them mean the same here.
         raise InputError(

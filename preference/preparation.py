@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from preference import tokens
 from preference.errors import InputError
+from preference.leakage import Seen
 from preference.progress import bar
 from preference.tables import PREPARED, RAW, writing
 from preference.transcripts import Pair, Unusable, split
@@ -24,7 +25,9 @@ class Counts:
     """What became of one split; tokens are as kept, EOS included.
 
     `truncated_pairs` lost tokens of the prompt, or of a response, to `max_length`;
-    `skipped_rows` names the first skipped rows of the source.
+    `skipped_rows` names the first skipped rows of the source. `identical_responses` counts pairs
+    that prefer a text to itself, `duplicates` pairs that came before; both stay in. The last two
+    count pairs whose prompt, and of which a whole dialogue, stands in the training pairs, too.
     """
 
     rows_read: int = 0
@@ -37,6 +40,17 @@ class Counts:
     prompt_tokens: int = 0
     chosen_tokens: int = 0
     rejected_tokens: int = 0
+    identical_responses: int = 0
+    duplicates: int = 0
+    prompts_in_train: int | None = None
+    dialogues_in_train: int | None = None
+
+    def add(self, pair: Pair, seen: Seen, train: Seen | None) -> None:
+        self.identical_responses += pair.chosen == pair.rejected
+        self.duplicates += seen.add(pair)
+        if train is not None:
+            self.prompts_in_train = (self.prompts_in_train or 0) + train.has_prompt(pair)
+            self.dialogues_in_train = (self.dialogues_in_train or 0) + train.has_dialogue(pair)
 
     def skip(self, row: int, reason: Unusable) -> None:
         self.skipped[reason] += 1
@@ -49,11 +63,19 @@ class Counts:
         return f"{self.pairs} pairs of {self.rows_read} rows read; skipped: {reasons or 'none'}"
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """For a metrics file; what was not counted is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def prepare(
-    raw: Path, out: Path, *, tokenizer_from: Path, max_length: int, pairs: int | None
+    raw: Path,
+    out: Path,
+    *,
+    tokenizer_from: Path,
+    max_length: int,
+    pairs: int | None,
+    seen: Seen | None = None,
+    train: Seen | None = None,
 ) -> Counts:
     """Write the first usable pairs of a raw split as a table of `tables.PREPARED`.
 
@@ -63,6 +85,8 @@ def prepare(
         tokenizer_from: directory of the model whose tokenizer is used.
         max_length: tokens that prompt and response may have together.
         pairs: how many to take; None takes all.
+        seen: takes in what the split holds.
+        train: what the training split holds, to compare with.
 
     Raises:
         InputError: no row gives a pair.
@@ -70,17 +94,19 @@ def prepare(
     if not raw.exists():
         raise InputError(f"{raw}: no such file; run the stage that makes it: dvc repro fetch-data")
     tokenizer, eos_id = tokens.load(tokenizer_from)
-    counts = Counts()
+    counts, seen = Counts(), Seen() if seen is None else seen
     with (
-        pq.ParquetFile(raw) as file,
+        pq.ParquetFile(raw, page_checksum_verification=True) as file,
         writing(out, PREPARED.with_metadata(file.schema_arrow.metadata)) as writer,
         bar(f"prepare {out.stem}", pairs or file.metadata.num_rows, "pairs") as progress,
     ):
         for rows, texts in _chunks(file, counts, pairs):
             batch, truncated = tokens.prepare(tokenizer, eos_id, max_length, rows, texts)
             kept = set(batch["row"].to_pylist())
-            for row in rows:
-                if row not in kept:
+            for row, pair in zip(rows, texts, strict=True):
+                if row in kept:
+                    counts.add(pair, seen, train)
+                else:
                     counts.skip(row, Unusable.NO_TOKENS)
             writer.write_batch(batch)
             counts.pairs += batch.num_rows

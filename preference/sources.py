@@ -162,7 +162,7 @@ def _parse(line: bytes, where: str) -> Row:
 
 def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_columns(file.schema_arrow, str(path))
             row = 0
             for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
@@ -175,12 +175,15 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
-    # Only this source needs the import, which costs about a second.
+    # Only this source needs the imports, which cost about a second.
     from datasets import load_dataset
+
+    from preference import hub
 
     where = f"Hub dataset {name} at {commit}, {split}"
     try:
-        dataset = load_dataset(name, revision=commit, split=split)
+        # From the files themselves, the library takes the same ones for a split as on the Hub.
+        dataset = load_dataset(str(hub.fetch(name, commit, "dataset")), split=split)
     except Exception as error:
         # The client raises errors of half a dozen libraries; all of them mean the same here.
         raise InputError(

@@ -143,7 +143,8 @@ def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose file appears at `path` only when it is complete."""
     with (
         replacing(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        # Checksums, so that what storage has damaged is not read as other numbers.
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         yield writer
 
@@ -157,9 +158,12 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet ({error}); run dvc repro") from None
+        raise InputError(
+            f"{path}: not readable as Parquet ({error}); run make check-cache, which removes what "
+            "is damaged, then dvc repro"
+        ) from None
     if table.schema.names != schema.names:
         raise InputError(
             f"{path}: has columns {table.schema.names}, expected {schema.names}; run dvc repro"

@@ -1,0 +1,313 @@
+"""Odd and broken data: right pairs, or counted by reason, or refused by file and row.
+
+FUZZ_EXAMPLES sets how many examples all of these take together (default 2,400).
+"""
+
+import gzip
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import naive
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_helpers import EOS, write_tokenizer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_transcripts import as_specified
+from tokenizers import Tokenizer
+
+from preference import preparation, sources, tables
+from preference.errors import InputError
+from preference.params import Data, Demo
+from preference.tables import RAW
+from preference.transcripts import Pair, split
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2400"))
+MAX_LENGTH = 24
+
+
+def share(of: float) -> settings:
+    """Settings for this part of all the examples."""
+    return settings(
+        max_examples=round(EXAMPLES * of),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+ODD = [
+    "\n\nAssistant:",
+    "\n\nAssistant: ",
+    "\nAssistant:",
+    "Assistant:",
+    "\n\nHuman: ",
+    "Human:",
+    "\n",
+    "\r\n",
+    " ",
+    "\t",
+    "\0",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\u200b",
+    "e\u0301",
+    "\u05d0\u202e",
+    "\U0001f469\u200d\U0001f4bb",
+    '"',
+    "\\",
+    "<script>",
+    EOS,
+    "a",
+    "yes it is ",
+]
+piece = st.one_of(st.sampled_from(ODD), st.text(max_size=4))
+text = st.lists(piece, max_size=8).map("".join)
+long = st.builds(lambda part, times: part * times, piece, st.integers(500, 3000))
+
+
+@st.composite
+def dialogues(draw: st.DrawFn) -> tuple[str, str]:
+    """Two texts that often share a prompt, sometimes all."""
+    head = draw(text) + draw(st.sampled_from(["", *ODD[:4]]))
+    tails = draw(st.tuples(text, text))
+    if draw(st.integers(0, 9)) == 0:
+        tails = (tails[0], tails[0])
+    if draw(st.integers(0, 19)) == 0:
+        tails = (tails[0], draw(long))
+    return head + tails[0], head + tails[1]
+
+
+good = dialogues().map(lambda pair: {"chosen": pair[0], "rejected": pair[1]})
+value = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.lists(st.text(max_size=2)), st.just("\ud800")
+)
+bad_row: st.SearchStrategy[Any] = st.one_of(
+    st.fixed_dictionaries({"chosen": text, "rejected": value}),
+    st.fixed_dictionaries({"chosen": text}),
+    st.fixed_dictionaries({"rejected": text, "Chosen": text}),
+    st.lists(st.integers()),
+    st.text(max_size=5),
+)
+line = st.one_of(
+    good.map(lambda row: json.dumps(row).encode()),
+    good.map(lambda row: json.dumps(row, ensure_ascii=False).encode()),
+    good.map(lambda row: json.dumps(row | {"more": [1, {}]}).encode()),
+    st.sampled_from([b"", b"  ", b"\r"]),
+)
+bad_line = st.one_of(
+    bad_row.map(lambda row: json.dumps(row).encode()),
+    st.sampled_from(
+        [b"{", b"[" * 2000, b'{"chosen": "\xff", "rejected": "a"}', b"nul", b"\xef\xbb\xbf{}"]
+    ),
+)
+
+
+class Damage(NamedTuple):
+    kind: str
+    at: float
+    bits: int
+
+    def do(self, content: bytes) -> bytes:
+        at = min(int(self.at * len(content)), len(content) - 1)
+        if self.kind == "cut":
+            return content[:at]
+        if self.kind == "flip" and content:
+            return content[:at] + bytes([content[at] ^ self.bits]) + content[at + 1 :]
+        if self.kind == "append":
+            return content + bytes([self.bits]) * 5
+        return content
+
+
+damage = st.builds(
+    Damage,
+    st.sampled_from(["none", "none", "cut", "flip", "append"]),
+    st.floats(0, 1),
+    st.integers(1, 255),
+)
+
+
+def rows_of(content: bytes) -> list[tuple[str, str]] | int:
+    """What lines of JSON say, or the number of the first line that is at fault."""
+    found = []
+    for number, raw in enumerate(io.BytesIO(content), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode())
+            pair = (row["chosen"], row["rejected"])
+            "".join(pair).encode()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return number
+        found.append(pair)
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("fuzz")
+    write_tokenizer(place, eos_token=EOS)
+    return place
+
+
+def read(path: Path) -> list[tuple[str, str]]:
+    data = Data(
+        source=[str(path)],
+        revision=None,
+        train_pairs=None,
+        eval_pairs=None,
+        max_length=MAX_LENGTH,
+        demo=Demo(),
+    )
+    return [
+        (row["chosen"], row["rejected"])
+        for batch in sources.batches(data, "train")
+        for row in batch.to_pylist()
+    ]
+
+
+@share(0.35)
+@given(
+    lines=st.lists(line, min_size=1, max_size=6),
+    broken=st.none() | st.tuples(st.integers(0, 6), bad_line),
+    zipped=st.booleans(),
+    hurt=damage,
+)
+def test_lines_are_read_right_or_refused_by_line(
+    place: Path,
+    lines: list[bytes],
+    broken: tuple[int, bytes] | None,
+    zipped: bool,
+    hurt: Damage,
+) -> None:
+    if broken is not None:
+        lines = [*lines[: broken[0]], broken[1], *lines[broken[0] :]]
+    content = b"\n".join(lines)
+    path = place / ("train.jsonl.gz" if zipped else "train.jsonl")
+    content = hurt.do(gzip.compress(content, 1) if zipped else content)
+    path.write_bytes(content)
+    try:
+        expected = rows_of(gzip.decompress(content) if zipped else content)
+    except Exception:
+        # What is wrong with it is for the decompressor to say.
+        expected = -1
+    if isinstance(expected, list):
+        assert read(path) == expected
+        return
+    with pytest.raises(InputError) as refused:
+        read(path)
+    message = str(refused.value)
+    assert str(path) in message
+    # Halves of surrogate pairs are found later, by row; a damaged archive has no lines to count.
+    if "surrogate" not in message and not zipped:
+        assert f"{path}, line {expected}: " in message
+
+
+@share(0.25)
+@given(rows=st.lists(dialogues(), min_size=1, max_size=6), hurt=damage, large=st.booleans())
+def test_parquet_is_read_right_or_refused(
+    place: Path, rows: list[tuple[str, str]], hurt: Damage, large: bool
+) -> None:
+    path = place / "train.parquet"
+    kind = pa.large_string() if large else pa.string()
+    columns = [pa.array(column, kind) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, names=RAW.names)
+    pq.write_table(table, path, write_page_checksum=True)
+    path.write_bytes(hurt.do(path.read_bytes()))
+    try:
+        found = read(path)
+    except InputError as error:
+        assert hurt.kind != "none"
+        assert str(path) in str(error) or "data.source" in str(error)
+    else:
+        assert found == rows
+
+
+@share(0.1)
+@given(
+    rows=st.lists(st.none() | st.binary(max_size=6), min_size=1, max_size=4),
+    kind=st.sampled_from([pa.string(), pa.binary(), pa.list_(pa.binary()), pa.int8()]),
+)
+def test_parquet_of_other_columns_is_refused(
+    place: Path, rows: list[bytes | None], kind: pa.DataType
+) -> None:
+    path = place / "train.parquet"
+    if kind == pa.string():
+        # Bytes that say that they are text.
+        column = pa.array(rows, pa.binary()).view(kind)
+    elif pa.types.is_list(kind):
+        column = pa.array([rows], kind)
+    else:
+        column = pa.array(rows, pa.binary()) if kind == pa.binary() else pa.array([1], kind)
+    pq.write_table(pa.table([column, column], names=RAW.names), path)
+    texts = []
+    for row in rows:
+        try:
+            texts.append(None if row is None else row.decode())
+        except UnicodeDecodeError:
+            texts.append(None)
+    if kind == pa.string() and None not in texts:
+        assert read(path) == [(value, value) for value in texts]
+        return
+    with pytest.raises(InputError) as refused:
+        read(path)
+    where = f"{path}, row {texts.index(None)}: column 'chosen'" if kind == pa.string() else path
+    assert f"{where}" in str(refused.value)
+
+
+@share(0.15)
+@given(rows=st.lists(dialogues(), min_size=1, max_size=6), again=st.integers(0, 5))
+def test_prepared_pairs_are_the_naive_ones(
+    place: Path, rows: list[tuple[str, str]], again: int
+) -> None:
+    rows = [*rows, rows[again % len(rows)]]
+    raw, out = place / "raw.parquet", place / "prepared.parquet"
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, schema=RAW), raw)
+    tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+    (eos,) = tokenizer.encode(EOS, add_special_tokens=False).ids
+
+    def ids(part: str) -> list[int]:
+        found: list[int] = tokenizer.encode(part, add_special_tokens=False).ids
+        return found
+
+    pairs = {}
+    for number, row in enumerate(rows):
+        found = as_specified(*row)
+        if isinstance(found, tuple):
+            prompt, *responses = map(ids, found)
+            pairs[number] = [naive.cut(prompt, [*r, eos], MAX_LENGTH) for r in responses]
+    try:
+        counts = preparation.prepare(
+            raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None
+        )
+    except InputError as error:
+        assert not pairs
+        assert str(raw) in str(error)
+        return
+    assert counts.rows_read == len(rows) == counts.pairs + sum(counts.skipped.values())
+    prepared = tables.read_pairs(out)
+    assert prepared.rows.tolist() == list(pairs)
+    for index, expected in enumerate(pairs.values()):
+        for side, (prompt, response) in zip(("chosen", "rejected"), expected, strict=True):
+            kept = getattr(prepared, f"{side}_prompt_tokens")[index]
+            whole = prepared.prompt[index].tolist()
+            assert whole[len(whole) - kept :] == prompt
+            assert getattr(prepared, side)[index].tolist() == response
+    named = [p for p in (split(*row) for row in rows) if isinstance(p, Pair)]
+    assert counts.duplicates == len(named) - len(set(named))
+    assert counts.identical_responses == sum(p.chosen == p.rejected for p in named)
+
+
+@share(0.15)
+@given(st.one_of(dialogues(), st.tuples(text, text)))
+def test_splitting_odd_text_follows_the_specification(row: tuple[str, str]) -> None:
+    expected, found = as_specified(*row), split(*row)
+    if isinstance(expected, tuple):
+        assert found == Pair(*expected)
+    else:
+        assert found in expected
