@@ -1,12 +1,10 @@
-"""Attention over packed rows: each row by itself, and no position that does not count.
+"""Attention over packed rows: each row by itself.
 
-A model-wide mask over rows that lie end to end would be quadratic in all of them, and even the
-mask of one shared row makes the fast kernels compute what they then throw away. Here a row is two
-calls: its prompt and first response, causal and unmasked, and its second response, which looks at
-the prompt's keys and its own.
+A model-wide mask over rows that lie end to end would be quadratic in all of them. Here a row is a
+call of its own.
 
-On a CPU in bf16, the kernel's backward pass takes several times as long as the few products that
-it consists of; there it is written out.
+On a CPU in bf16, the kernel's backward pass takes longer than the few products that it consists of;
+there it is written out.
 """
 
 from typing import Any
@@ -59,30 +57,22 @@ def by_row(
         raise NotImplementedError(f"attention by row knows nothing of {asked or 'masks'}")
     found: list[Tensor] = []
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
         if _slow_backward(q, k, v) and not dropout and q.shape[1] == k.shape[1]:
             scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-            found.append(_Attention.apply(q, k, v, mask, scale).transpose(1, 2))  # type: ignore[no-untyped-call]
+            found.append(_Attention.apply(q, k, v, bias, scale).transpose(1, 2))  # type: ignore[no-untyped-call]
             return
+        if bias is not None and q.dtype == torch.float64:
+            bias = bias.double()
         out, _ = sdpa_attention_forward(
-            module, q, k, v, mask, dropout=dropout, scaling=scaling, is_causal=mask is None
+            module, q, k, v, bias, dropout=dropout, scaling=scaling, is_causal=bias is None
         )
         found.append(out)
 
-    sizes = [span.first + span.second for span in spans]
+    sizes = [span.tokens for span in spans]
     rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
     for span, q, k, v in zip(spans, *rows, strict=True):
-        if span.mask is None:
-            attend(q, k, v, None)
-            continue
-        parts = (tensor.split((span.first, span.second), dim=2) for tensor in (q, k, v))
-        (q_first, q_second), (k_first, k_second), (v_first, v_second) = parts
-        attend(q_first, k_first, v_first, None)
-        k_seen, v_seen = (
-            torch.cat((first[:, :, : span.prompt], second), dim=2)
-            for first, second in ((k_first, k_second), (v_first, v_second))
-        )
-        attend(q_second, k_seen, v_seen, span.mask)
+        attend(q, k, v, span.bias)
     return torch.cat(found, dim=1), None
 
 
@@ -93,36 +83,35 @@ def _slow_backward(*tensors: Tensor) -> bool:
 
 
 class _Attention(torch.autograd.Function):
-    """The kernel's forward pass; backward, softmax(scale q k^T) v differentiated by hand.
+    """The kernel's forward pass; backward, softmax(scale q k^T + bias) v differentiated by hand.
 
     The weights are computed again, in float32, so that none are kept.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
     ) -> Tensor:
-        found = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
-        )
-        ctx.save_for_backward(query, key, value, mask, found)
+        ctx.save_for_backward(query, key, value, bias)
         ctx.scale = scale
-        return found
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, is_causal=bias is None, scale=scale
+        )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        query, key, value, mask, found = ctx.saved_tensors
+        query, key, value, bias = ctx.saved_tensors
         scores = (query.float() * ctx.scale) @ key.float().mT
-        if mask is None:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        weights = scores.masked_fill_(~mask, -torch.inf).softmax(-1)
+        if bias is None:
+            bias = scores.new_full(scores.shape[-2:], -torch.inf).triu_(1)
+        weights = scores.add_(bias).softmax(-1)
         for_weights = (gradient @ value.mT).float()
-        # What the softmax takes off: each row's mean of them under its weights.
-        for_weights -= (gradient.float() * found.float()).sum(-1, keepdim=True)
-        for_scores = for_weights.mul_(weights).mul_(ctx.scale).to(query.dtype)
-        for_value = weights.to(query.dtype).mT @ gradient
-        return for_scores @ key, for_scores.mT @ query, for_value, None, None
+        for_scores = torch._softmax_backward_data(for_weights, weights, -1, torch.float32)
+        for_scores = for_scores.to(query.dtype)
+        for_query = (for_scores @ key).mul_(ctx.scale)
+        for_key = (for_scores.mT @ query).mul_(ctx.scale)
+        return for_query, for_key, weights.to(query.dtype).mT @ gradient, None, None
 
 
 AttentionInterface.register(NAME, by_row)

@@ -25,6 +25,8 @@ Side = Literal["chosen", "rejected"]
 Layout = Literal["plain", "shared", "packed"]
 SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
 PADDING = -1  # segment of the positions that fill a row up
+# Packed rows are filled up to a multiple: a CPU's products are compiled anew for every size.
+MULTIPLE = 16
 
 
 class Item(NamedTuple):
@@ -43,19 +45,16 @@ class _Row(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A row of a packed batch: its first response follows its prompt, the second follows that.
+    """A row of a packed batch.
 
     Attributes:
-        prompt: tokens of the prompt.
-        first: tokens of the prompt and the first response.
-        second: tokens of the second response, 0 where there is none.
-        mask: (second, prompt + second), true where the second response may look.
+        tokens: positions that it takes.
+        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
+            look, else minus infinity. None where it may look at all before it.
     """
 
-    prompt: int
-    first: int
-    second: int
-    mask: Tensor | None
+    tokens: int
+    bias: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Batch:
         response: (scored,); which response of the batch each scored token belongs to.
         counts: (responses,); scored tokens of each response.
         shared: whether some row holds two responses.
-        lengths: of each packed row, the tokens of its prompt and of each response; else none.
+        lengths: positions that each packed row takes; none where rows are not packed.
     """
 
     input_ids: Tensor
@@ -82,7 +81,7 @@ class Batch:
     response: Tensor
     counts: Tensor
     shared: bool
-    lengths: tuple[tuple[int, ...], ...] = ()
+    lengths: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         tensors: dict[str, Any] = {
@@ -104,27 +103,29 @@ class Batch:
             return {
                 "input_ids": self.input_ids,
                 "position_ids": self.position_ids,
-                "spans": [_span(row, self.input_ids.device) for row in self.lengths],
+                "spans": [
+                    Span(len(row), _bias(row) if self.shared else None)
+                    for row in self.segments[0].split(self.lengths)
+                ],
             }
         if not self.shared:
             return {"input_ids": self.input_ids}
-        key, query = self.segments[:, None, None, :], self.segments[:, None, :, None]
-        length = self.input_ids.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=key.device).tril()
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
-            "attention_mask": ((key == query) | (key == 0)) & causal,
+            "attention_mask": _may_look(self.segments)[:, None],
         }
 
 
-def _span(lengths: tuple[int, ...], device: torch.device) -> Span:
-    prompt, first, *others = lengths
-    if not others:
-        return Span(prompt, prompt + first, 0, None)
-    (second,) = others
-    mask = torch.ones(second, prompt + second, dtype=torch.bool, device=device).tril(prompt)
-    return Span(prompt, prompt + first, second, mask)
+def _may_look(segments: Tensor) -> Tensor:
+    """Where each position may look, (..., tokens, tokens): back, at its own segment or a prompt."""
+    key, query = segments[..., None, :], segments[..., :, None]
+    return ((key == query) | (key == 0)).tril()
+
+
+def _bias(segments: Tensor) -> Tensor:
+    allowed = _may_look(segments)
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
 
 
 def make(pairs: Pairs, items: Sequence[Item], layout: Layout) -> Batch:
@@ -132,6 +133,8 @@ def make(pairs: Pairs, items: Sequence[Item], layout: Layout) -> Batch:
     rows = [row for item in items for row in _rows(pairs, item, layout != "plain")]
     lengths = np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows])
     packed = layout == "packed"
+    if packed:
+        lengths = _filled(lengths)
     shape = (1, int(lengths.sum())) if packed else (len(rows), int(lengths.max()))
     starts = np.append(0, np.cumsum(lengths)) if packed else np.arange(len(rows)) * shape[1]
     input_ids, position_ids, segments = np.zeros((3, shape[0] * shape[1]), dtype=np.int64)
@@ -166,8 +169,13 @@ def make(pairs: Pairs, items: Sequence[Item], layout: Layout) -> Batch:
         response=torch.from_numpy(response_of),
         counts=torch.tensor(counts),
         shared=any(len(responses) > 1 for _, responses in rows),
-        lengths=tuple((len(p), *map(len, responses)) for p, responses in rows) if packed else (),
+        lengths=tuple(lengths.tolist()) if packed else (),
     )
+
+
+def _filled(lengths: np.ndarray) -> np.ndarray:
+    """Positions that packed rows of these lengths take."""
+    return -(-lengths // MULTIPLE) * MULTIPLE
 
 
 def _rows(pairs: Pairs, item: Item, share_prompts: bool) -> Iterator[_Row]:
@@ -187,7 +195,7 @@ def _rows(pairs: Pairs, item: Item, share_prompts: bool) -> Iterator[_Row]:
 def shapes(pairs: Pairs, items: Sequence[Item], layout: Layout) -> np.ndarray:
     """Rows and longest row of each item, (items, 2), without laying it out.
 
-    Packed, an item is one row of all its tokens.
+    Packed, an item counts as one row of all the positions that it takes.
     """
     index = np.array([item.pair for item in items], dtype=np.int64)
     prompt = {side: getattr(pairs, f"{side}_prompt_tokens")[index] for side in BOTH}
@@ -198,7 +206,10 @@ def shapes(pairs: Pairs, items: Sequence[Item], layout: Layout) -> np.ndarray:
     single = np.where(chosen, length["chosen"], length["rejected"])
     joined = length["chosen"] + length["rejected"] - np.where(shared, prompt["rejected"], 0)
     if layout == "packed":
-        return np.stack([np.ones_like(joined), np.where(both, joined, single)], axis=1)
+        apart = _filled(length["chosen"]) + _filled(length["rejected"])
+        together = _filled(np.where(both, joined, single))
+        taken = np.where(both & ~shared, apart, together)
+        return np.stack([np.ones_like(taken), taken], axis=1)
     longest = np.where(both, np.maximum(length["chosen"], length["rejected"]), single)
     return np.stack([1 + (both & ~shared), np.where(shared, joined, longest)], axis=1)
 

@@ -21,7 +21,7 @@ def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_rows_do_not_see_each_other() -> None:
     q, k, v = tensors(7)
-    spans = [Span(1, 3, 0, None), Span(2, 4, 0, None)]
+    spans = [Span(3, None), Span(4, None)]
     found, _ = attention.by_row(Heads(), q, k, v, None, spans=spans)
     for part in (slice(0, 3), slice(3, 7)):
         alone = F.scaled_dot_product_attention(
@@ -30,14 +30,16 @@ def test_rows_do_not_see_each_other() -> None:
         torch.testing.assert_close(found[:, part], alone.transpose(1, 2))
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_backward_pass_written_out_is_that_of_autograd(masked: bool) -> None:
+@pytest.mark.parametrize("biased", [True, False])
+def test_backward_pass_written_out_is_that_of_autograd(biased: bool) -> None:
     q, k, v = tensors(6)
-    mask = torch.ones(6, 6, dtype=torch.bool).tril() if masked else None
+    bias = torch.full((6, 6), -torch.inf).triu_(1)
+    bias[4:, 1:4] = -torch.inf
+    given = bias if biased else None
     theirs = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=not masked, scale=0.7
+        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7
     )
-    ours = attention._Attention.apply(q, k, v, mask, 0.7)  # type: ignore[no-untyped-call]
+    ours = attention._Attention.apply(q, k, v, given, 0.7)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours, theirs)
     direction = torch.randn_like(ours)
     for one, other in zip(
@@ -52,4 +54,4 @@ def test_backward_pass_written_out_is_that_of_autograd(masked: bool) -> None:
 def test_attention_of_another_kind_is_refused(asked: dict[str, float]) -> None:
     q, k, v = tensors(3)
     with pytest.raises(NotImplementedError, match=next(iter(asked))):
-        attention.by_row(Heads(), q, k, v, None, spans=[Span(1, 3, 0, None)], **asked)
+        attention.by_row(Heads(), q, k, v, None, spans=[Span(3, None)], **asked)

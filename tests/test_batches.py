@@ -4,6 +4,7 @@ from typing import get_args
 
 import naive
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,22 +63,38 @@ def test_single_side_and_first_token_without_prompt() -> None:
 def test_packed_rows_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9]), ([3], [4], [2, 1])], 10)
     batch = batches.make(pairs, [Item(0, BOTH), Item(1, ("rejected",))], "packed")
-    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 3, 2, 1]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2]]
-    assert batch.segments.tolist() == [[0, 0, 1, 1, 2, 0, 1, 1]]
-    assert batch.predicted_from.tolist() == [1, 2, 1, 5, 6]
+    # Each row is filled up to 16 positions.
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, *[0] * 11, 3, 2, 1, *[0] * 13]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, *[0] * 11, 0, 1, 2, *[0] * 13]]
+    assert batch.segments.tolist() == [[0, 0, 1, 1, 2, *[-1] * 11, 0, 1, 1, *[-1] * 13]]
+    assert batch.predicted_from.tolist() == [1, 2, 1, 16, 17]
     assert batch.targets.tolist() == [7, 8, 9, 2, 1]
     assert batch.counts.tolist() == [2, 1, 2]
-    first, second = batch.model_inputs()["spans"]
-    assert first[:3] == (2, 4, 1)
-    assert first.mask.tolist() == [[True, True, True]]
-    assert second == (1, 3, 0, None)
+    assert [span.tokens for span in batch.model_inputs()["spans"]] == [16, 16]
 
 
 def test_second_response_sees_the_prompt_and_itself() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
     (span,) = batches.make(pairs, [Item(0, BOTH)], "packed").model_inputs()["spans"]
-    assert span.mask.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert set(span.bias.unique().tolist()) == {0, -torch.inf}
+    seen = (span.bias == 0).int().tolist()
+    assert [row[:8] for row in seen[:7]] == [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 0, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 1, 1, 0, 0],
+        [1, 0, 0, 0, 1, 1, 1, 0],
+    ]
+    # What fills the row up is seen by nothing that counts, and sees something itself.
+    assert all(any(row) for row in seen)
+
+
+def test_single_responses_need_no_bias() -> None:
+    pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
+    (span,) = batches.make(pairs, [Item(0, ("chosen",))], "packed").model_inputs()["spans"]
+    assert span == (16, None)
 
 
 LAYOUTS = st.sampled_from(get_args(Layout))
