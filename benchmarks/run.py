@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--data", help="files or a directory of real pairs (default: generated)")
     parser.add_argument("--model", help="directory with config and tokenizer (default: GPT-2 124M)")
     parser.add_argument("--work", nargs="+", choices=table.WORK, default=list(table.WORK))
-    parser.add_argument("--pairs", type=int, default=48, help="training pairs (default 48)")
+    parser.add_argument("--pairs", type=int, default=64, help="training pairs (default 64)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
@@ -129,7 +129,7 @@ def _runs(work: str, tried: list[Run], device: str, precision: str) -> list[Run]
         ]
     peer = min((run for run in tried if run.work == work), key=_cost)
     runs.append(Run(work, "trl", peer.precision, peer.options))
-    if device == "cpu":
+    if device == "cpu" and work == "dpo":
         # What of the difference is this pipeline's way with memory, and not its own work.
         runs.append(Run(work, "trl", peer.precision, {**peer.options, "allocator": True}))
     return [*runs, Run(work, "original", "fp32")] if work == "dpo" else runs
