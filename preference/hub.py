@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from huggingface_hub import HfApi, snapshot_download
@@ -80,6 +80,9 @@ def _listing(name: str, commit: str, kind: str, patterns: Sequence[str]) -> list
         raise Unfetchable(f"the Hub answered with commit {info.sha}")
     tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type=kind)
     files = [entry for entry in tree if isinstance(entry, RepoFile)]
+    for path in (PurePosixPath(file.path) for file in files):
+        if path.is_absolute() or ".." in path.parts:
+            raise Unfetchable(f"the repository names a file outside of itself: {str(path)!r}")
     return [file for file in files if any(fnmatch.fnmatch(file.path, p) for p in patterns)]
 
 

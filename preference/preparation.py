@@ -13,7 +13,7 @@ from preference import tokens
 from preference.errors import InputError
 from preference.leakage import Seen
 from preference.progress import bar
-from preference.tables import PREPARED, RAW, writing
+from preference.tables import PREPARED, RAW, UNREADABLE, damaged, writing
 from preference.transcripts import Pair, Unusable, split
 
 BATCH_ROWS = 4_000
@@ -96,11 +96,11 @@ def prepare(
     tokenizer, eos_id = tokens.load(tokenizer_from)
     counts, seen = Counts(), Seen() if seen is None else seen
     with (
-        pq.ParquetFile(raw, page_checksum_verification=True) as file,
+        _open(raw) as file,
         writing(out, PREPARED.with_metadata(file.schema_arrow.metadata)) as writer,
         bar(f"prepare {out.stem}", pairs or file.metadata.num_rows, "pairs") as progress,
     ):
-        for rows, texts in _chunks(file, counts, pairs):
+        for rows, texts in _chunks(_usable(raw, file, counts), counts, pairs):
             batch, truncated = tokens.prepare(tokenizer, eos_id, max_length, rows, texts)
             kept = set(batch["row"].to_pylist())
             for row, pair in zip(rows, texts, strict=True):
@@ -128,11 +128,17 @@ def prepare(
     return counts
 
 
+def _open(raw: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(raw, page_checksum_verification=True)
+    except UNREADABLE as error:
+        raise damaged(raw, error) from None
+
+
 def _chunks(
-    file: pq.ParquetFile, counts: Counts, wanted: int | None
+    usable: Iterator[tuple[int, Pair]], counts: Counts, wanted: int | None
 ) -> Iterator[tuple[list[int], list[Pair]]]:
     """Usable pairs with their row numbers, in chunks, until as many as wanted are written."""
-    usable = _usable(file, counts)
     while wanted is None or counts.pairs < wanted:
         limit = BATCH_ROWS if wanted is None else min(BATCH_ROWS, wanted - counts.pairs)
         chunk = list(islice(usable, limit))
@@ -141,8 +147,15 @@ def _chunks(
         yield [row for row, _ in chunk], [pair for _, pair in chunk]
 
 
-def _usable(file: pq.ParquetFile, counts: Counts) -> Iterator[tuple[int, Pair]]:
-    for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
+def _usable(raw: Path, file: pq.ParquetFile, counts: Counts) -> Iterator[tuple[int, Pair]]:
+    batches = file.iter_batches(BATCH_ROWS, columns=RAW.names)
+    while True:
+        try:
+            batch = next(batches, None)
+        except UNREADABLE as error:
+            raise damaged(raw, error) from None
+        if batch is None:
+            return
         for chosen, rejected in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row = counts.rows_read
             counts.rows_read += 1

@@ -20,7 +20,7 @@ from preference import demo
 from preference.errors import InputError, first_line
 from preference.params import Data
 from preference.pins import require_commit
-from preference.tables import RAW
+from preference.tables import RAW, UNREADABLE
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -168,7 +168,7 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
             for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
                 yield _checked(batch.select(RAW.names), str(path), row)
                 row += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"{path}: not readable as Parquet ({error}); fetch the file again"
         ) from None
@@ -217,16 +217,21 @@ def _check_columns(schema: pa.Schema, where: str) -> None:
 def _checked(batch: pa.RecordBatch, where: str, first_row: int) -> pa.RecordBatch:
     for name in RAW.names:
         column = batch.column(name)
-        if column.null_count:
-            row = first_row + column.is_null().to_pylist().index(True)
-            raise InputError(f"{where}, row {row}: column {name!r} must be text, but is null")
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            texts = column.cast(pa.string()).cast(pa.binary()).to_pylist()
-            row = first_row + next(i for i, text in enumerate(texts) if not _is_utf8(text))
-            raise InputError(f"{where}, row {row}: column {name!r} is not UTF-8") from None
+        if column.null_count == 0 and _is_valid(column):
+            continue
+        texts = column.cast(pa.large_binary()).to_pylist()
+        at = next(i for i, text in enumerate(texts) if text is None or not _is_utf8(text))
+        wrong = "must be text, but is null" if texts[at] is None else "is not UTF-8"
+        raise InputError(f"{where}, row {first_row + at}: column {name!r} {wrong}")
     return batch.select(RAW.names).cast(RAW)
+
+
+def _is_valid(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -14,6 +14,9 @@ from preference.files import replacing
 
 RAW = pa.schema([("chosen", pa.string()), ("rejected", pa.string())])
 
+# What Arrow raises for a damaged file; names of columns that are no text are among it.
+UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError)
+
 # Metadata of raw and prepared tables: where the dialogues come from.
 SOURCE = "data"
 
@@ -159,16 +162,21 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
         raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path}: not readable as Parquet ({error}); run make check-cache, which removes what "
-            "is damaged, then dvc repro"
-        ) from None
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
     if table.schema.names != schema.names:
         raise InputError(
             f"{path}: has columns {table.schema.names}, expected {schema.names}; run dvc repro"
         )
     return table
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """What to say of a table that a stage wrote and that is not as it was written."""
+    return InputError(
+        f"{path}: not readable as Parquet ({error}); run make check-cache, which removes what is "
+        "damaged, then dvc repro"
+    )
 
 
 def source(schema: pa.Schema) -> str | None:

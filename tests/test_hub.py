@@ -173,6 +173,16 @@ def test_what_does_not_heal_stops_with_a_message(case: str, hub: Hub, tmp_path: 
     assert [p.name for p in tmp_path.glob("data/raw/*")] == ["earlier"]
 
 
+def test_names_from_outside_stay_inside(tmp_path: Path) -> None:
+    for name in ("../../train.jsonl.gz", "/tmp/train.jsonl.gz"):
+        with hub_standin.running({"datasets/some/data": {name: dialogues(1, "odd")}}) as hub:
+            done = fetch(hub, tmp_path, "fetch_data")
+            assert done.returncode == 1
+            assert f"the repository names a file outside of itself: {name!r}" in done.stderr
+            assert not list(tmp_path.rglob("train.jsonl.gz"))
+            assert not any("resolve" in request for request in hub.served)
+
+
 def test_wrong_weights_are_never_used(hub: Hub, tmp_path: Path) -> None:
     hub.failures.append(Failure("model.safetensors", "wrong", 999))
     done = fetch(hub, tmp_path, "fetch_model")

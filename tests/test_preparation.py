@@ -199,6 +199,19 @@ def test_a_failed_stage_leaves_the_earlier_result(project: Path) -> None:
     assert not (project / "results/metrics/prepare.json").exists()
 
 
+def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
+    raw = write_raw(tmp_path / "raw.parquet", [GOOD])
+    content = bytearray(raw.read_bytes())
+    content[-20] ^= 255
+    for wrong in (bytes(content), bytes(content[:100]), b""):
+        raw.write_bytes(wrong)
+        with pytest.raises(InputError, match=f"{raw}: not readable as Parquet.*make check-cache"):
+            preparation.prepare(
+                raw, tmp_path / "out", tokenizer_from=base, max_length=64, pairs=None
+            )
+        assert not (tmp_path / "out").exists()
+
+
 def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> None:
     # A directory with hh-rlhf's harmless-base, which this project does not ship.
     directory = os.environ.get("HH_RLHF", "")
