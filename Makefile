@@ -23,6 +23,7 @@ test: .venv/.installed-dev ## Run the tests
 
 drill: .venv/.installed-dev ## Kill training at 100 random moments, fuzz with 50,000 examples: half an hour and more
 	@$(RUN) python -m pytest tests -m long
+	@FUZZ_EXAMPLES=50000 $(RUN) python -m pytest tests/test_fuzz.py -n auto
 	@$(RUN) python tests/drill.py 100
 
 lint: .venv/.installed-dev ## Check style and types

@@ -43,10 +43,7 @@ def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
             that is not two texts.
     """
     if data.source == "demo":
-        return _batched(
-            (Row(*texts) for texts in demo.rows(split, data.demo)),
-            f"data.source demo, {split}",
-        )
+        return _batched(Row(*texts) for texts in demo.rows(split, data.demo))
     files = find_files(data.source)
     if files is not None:
         return _read_files(_of_split(files, split, data.source))
@@ -120,7 +117,7 @@ def _read_files(files: list[Path]) -> Iterator[pa.RecordBatch]:
         if path.name.endswith(".parquet"):
             yield from _read_parquet(path)
         else:
-            yield from _batched(_read_jsonl(path), str(path))
+            yield from _batched(_read_jsonl(path))
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
@@ -157,7 +154,14 @@ def _parse(line: bytes, where: str) -> Row:
             raise InputError(
                 f"{where}: column {name!r} must be text, but is {json.dumps(record[name])[:60]}"
             )
-    return Row(record["chosen"], record["rejected"])
+    row = Row(record["chosen"], record["rejected"])
+    # Only an escape can spell what UTF-8 cannot.
+    if b"\\u" in line and not _is_unicode(row):
+        raise InputError(
+            f"{where}: holds half of a surrogate pair, which is no character; mend or remove the "
+            "line"
+        )
+    return row
 
 
 def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
@@ -242,20 +246,11 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _batched(rows: Iterable[Row], where: str) -> Iterator[pa.RecordBatch]:
+def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
     rows = iter(rows)
-    first_row = 0
     while chunk := list(islice(rows, BATCH_ROWS)):
-        try:
-            columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
-        except UnicodeEncodeError:
-            bad = next(i for i, row in enumerate(chunk) if not _is_unicode(row))
-            raise InputError(
-                f"{where}, row {first_row + bad}: holds half of a surrogate pair, which is no "
-                "character; mend or remove the row"
-            ) from None
+        columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=RAW)
-        first_row += len(chunk)
 
 
 def _is_unicode(row: Row) -> bool:

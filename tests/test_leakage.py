@@ -47,7 +47,11 @@ def test_prepare_counts_what_leaks_and_what_comes_twice(tmp_path: Path) -> None:
         chosen, rejected = (f"\n\nHuman: {question}\n\nAssistant: {a}" for a in answers)
         return chosen, rejected
 
-    train = [row("Where?", "here", "there"), row("Why?", "so", "so"), row("Where?", "here", "there")]
+    train = [
+        row("Where?", "here", "there"),
+        row("Why?", "so", "so"),
+        row("Where?", "here", "there"),
+    ]
     test = [
         row("Where?", "here", "no"),
         row("Where?", "a", "b"),

@@ -236,16 +236,13 @@ def test_a_long_value_is_not_printed_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ['"\\ud83d", "rejected": "b"', '"a", "rejected": "\\ude00"'])
-def test_half_of_a_surrogate_pair_is_named_by_its_row(
-    tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "BATCH_ROWS", 2)
+def test_half_of_a_surrogate_pair_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(GOOD * 5 + f'{{"chosen": {bad}}}\n'.encode() + GOOD)
     message = refused(tmp_path)
-    assert message.startswith(f"{path}, row 5: ")
+    assert message.startswith(f"{path}, line 6: ")
     assert "surrogate" in message
-    assert "mend or remove the row" in message
+    assert "mend or remove the line" in message
 
 
 def long_gzip() -> bytes:
