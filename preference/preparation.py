@@ -13,7 +13,7 @@ from preference import tokens
 from preference.errors import InputError
 from preference.leakage import Seen
 from preference.progress import bar
-from preference.tables import PREPARED, RAW, UNREADABLE, damaged, writing
+from preference.tables import PREPARED, RAW, UNREADABLE, damaged, require_all, writing
 from preference.transcripts import Pair, Unusable, split
 
 BATCH_ROWS = 4_000
@@ -152,6 +152,8 @@ def _usable(raw: Path, file: pq.ParquetFile, counts: Counts) -> Iterator[tuple[i
     while True:
         try:
             batch = next(batches, None)
+            if batch is None:
+                require_all(file, counts.rows_read)
         except UNREADABLE as error:
             raise damaged(raw, error) from None
         if batch is None:

@@ -20,7 +20,7 @@ from preference import demo
 from preference.errors import InputError, first_line
 from preference.params import Data
 from preference.pins import require_commit
-from preference.tables import RAW, UNREADABLE
+from preference.tables import RAW, UNREADABLE, require_all
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -172,6 +172,7 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
             for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
                 yield _checked(batch.select(RAW.names), str(path), row)
                 row += batch.num_rows
+            require_all(file, row)
     except UNREADABLE as error:
         raise InputError(
             f"{path}: not readable as Parquet ({error}); fetch the file again"

@@ -161,7 +161,9 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+            require_all(file, table.num_rows)
     except UNREADABLE as error:
         raise damaged(path, error) from None
     if table.schema.names != schema.names:
@@ -169,6 +171,16 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path}: has columns {table.schema.names}, expected {schema.names}; run dvc repro"
         )
     return table
+
+
+def require_all(file: pq.ParquetFile, rows: int) -> None:
+    """Raise what `UNREADABLE` has if fewer rows were read than the file says it holds.
+
+    The header of a page is under no checksum, and one that damage has made an empty page's is read
+    as one.
+    """
+    if rows != file.metadata.num_rows:
+        raise pa.ArrowInvalid(f"{rows} rows could be read of {file.metadata.num_rows}")
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -222,6 +222,17 @@ def test_lines_are_read_right_or_refused_by_line(
     hurt=Damage("flip", 0.375, 128),
     large=False,
 )
+@example(
+    # In the header of a page, which then has no values: rows were missing without a word.
+    rows=[
+        (
+            "\n\nAssistant:\n\nHuman: \u2028\u20280\x80\x80\x80Assistant:\n\nAssistant:\U00010000",
+            "\n\nAssistant:\n\nHuman: \u2028\u20280\x80\x80\x80",
+        )
+    ],
+    hurt=Damage("flip", 0.07731082628309284, 1),
+    large=False,
+)
 def test_parquet_is_read_right_or_refused(
     place: Path, rows: list[tuple[str, str]], hurt: Damage, large: bool
 ) -> None:
