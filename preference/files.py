@@ -31,12 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir() and path.exists():
             # A directory cannot be replaced in one step: move the old one aside first.
-            os.rename(path, old)
             try:
+                os.rename(path, old)
                 os.rename(temporary, path)
-            except OSError:
-                os.rename(old, path)
-                raise
+            finally:
+                # Also where a signal came between the two.
+                if not path.exists():
+                    os.rename(old, path)
             remove(old)
         else:
             os.replace(temporary, path)

@@ -10,8 +10,8 @@ from preference.transcripts import Pair
 class Seen:
     """Digests of the prompts, dialogues (a prompt with a response) and pairs of a split.
 
-    16 bytes each, so that a split of millions of pairs fits into memory and two texts are taken
-    for the same only if they are.
+    Of 16 bytes, so that two texts are taken for the same only if they are. Four go into memory for
+    each pair.
     """
 
     prompts: set[bytes] = field(default_factory=set)

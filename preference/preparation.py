@@ -1,4 +1,4 @@
-"""From a raw split to prepared pairs, in bounded memory."""
+"""From a raw split to prepared pairs."""
 
 from bisect import insort
 from collections.abc import Iterator
@@ -148,17 +148,16 @@ def _chunks(
 
 
 def _usable(raw: Path, file: pq.ParquetFile, counts: Counts) -> Iterator[tuple[int, Pair]]:
-    batches = file.iter_batches(BATCH_ROWS, columns=RAW.names)
-    while True:
+    # Group by group, each whole before its rows are used: the reader fills a column up from the
+    # next group where damage has hidden values, and the end may never be read.
+    for number in range(file.num_row_groups):
         try:
-            batch = next(batches, None)
-            if batch is None:
-                require_all(file, counts.rows_read)
+            group = file.read_row_group(number, columns=RAW.names)
+            group.validate()
+            require_all(file.metadata.row_group(number), group.num_rows)
         except UNREADABLE as error:
             raise damaged(raw, error) from None
-        if batch is None:
-            return
-        for chosen, rejected in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for chosen, rejected in zip(*(column.to_pylist() for column in group.columns), strict=True):
             row = counts.rows_read
             counts.rows_read += 1
             found = split(chosen, rejected)

@@ -172,7 +172,7 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
             for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
                 yield _checked(batch.select(RAW.names), str(path), row)
                 row += batch.num_rows
-            require_all(file, row)
+            require_all(file.metadata, row)
     except UNREADABLE as error:
         raise InputError(
             f"{path}: not readable as Parquet ({error}); fetch the file again"

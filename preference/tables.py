@@ -163,7 +163,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-            require_all(file, table.num_rows)
+            require_all(file.metadata, table.num_rows)
     except UNREADABLE as error:
         raise damaged(path, error) from None
     if table.schema.names != schema.names:
@@ -173,14 +173,14 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def require_all(file: pq.ParquetFile, rows: int) -> None:
-    """Raise what `UNREADABLE` has if fewer rows were read than the file says it holds.
+def require_all(metadata: pq.FileMetaData | pq.RowGroupMetaData, rows: int) -> None:
+    """Raise what `UNREADABLE` has if fewer rows were read than a file, or a group of it, says.
 
     The header of a page is under no checksum, and one that damage has made an empty page's is read
     as one.
     """
-    if rows != file.metadata.num_rows:
-        raise pa.ArrowInvalid(f"{rows} rows could be read of {file.metadata.num_rows}")
+    if rows != metadata.num_rows:
+        raise pa.ArrowInvalid(f"{rows} rows could be read of {metadata.num_rows}")
 
 
 def damaged(path: Path, error: Exception) -> InputError:

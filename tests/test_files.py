@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,23 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
 def test_text_is_utf8(tmp_path: Path) -> None:
     write_text(tmp_path / "table.md", "Größe ≥ 1\n")
     assert (tmp_path / "table.md").read_bytes() == "Größe ≥ 1\n".encode()
+
+
+def test_a_signal_between_the_two_moves_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model").write_text("earlier")
+    rename = os.rename
+
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        if source == out:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(out) as temporary:
+        temporary.mkdir()
+    assert (out / "model").read_text() == "earlier"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_helpers import EOS, Rows, run_stage, write_params, write_raw, write_tokenizer
@@ -209,6 +210,38 @@ def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
                 raw, tmp_path / "out", tokenizer_from=base, max_length=64, pairs=None
             )
         assert not (tmp_path / "out").exists()
+
+
+def test_damage_in_a_page_header_gives_no_wrong_pair(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where fewer pairs are wanted than the table has, so that its end is never read."""
+    monkeypatch.setattr(preparation, "BATCH_ROWS", 10)
+    rows = [(f"{HEAD} yes {i}.", f"{HEAD} no {i}.") for i in range(40)]
+    raw, out = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, schema=tables.RAW)
+    pq.write_table(table, raw, row_group_size=10, write_page_checksum=True)
+
+    def prepare() -> list[list[list[int]]]:
+        preparation.prepare(raw, out, tokenizer_from=base, max_length=64, pairs=15)
+        found = tables.read_pairs(out)
+        return [
+            [part[i].tolist() for part in (found.prompt, found.chosen, found.rejected)]
+            for i in range(len(found))
+        ]
+
+    expected, whole, refused = prepare(), raw.read_bytes(), 0
+    with pq.ParquetFile(raw) as file:
+        end = 4 + file.metadata.row_group(0).column(0).total_compressed_size
+    for at in range(4, end):
+        for bit in range(8):
+            raw.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            try:
+                assert prepare() == expected, (at, bit)
+            except InputError:
+                refused += 1
+    assert refused > 100
 
 
 def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> None:
