@@ -139,7 +139,7 @@ class Checkpoints:
     def save_array(self, name: str, number: int, values: np.ndarray) -> None:
         """Keep an array, the newest by `number`; only the main process writes."""
         self._last = time.monotonic()
-        if not self._accelerator.is_main_process:
+        if self.minutes is None or not self._accelerator.is_main_process:
             return
         place = self._place / f"{name}-{number:09d}"
         temporary = temporary_of(place)

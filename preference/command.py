@@ -1,7 +1,6 @@
 """How every stage starts: arguments, quiet libraries, the Hub off, errors for people."""
 
 import argparse
-import errno
 import gc
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from preference import stopping
-from preference.errors import InputError, first_line
+from preference.errors import InputError, first_line, is_full_disk
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
     # A stage is this import's program, and this its first import. The libraries that follow make
@@ -23,7 +22,6 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
 
 
 LOCKS = Path(".checkpoints")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def always(args: argparse.Namespace) -> bool:
@@ -38,7 +36,7 @@ def run(
     main: Callable[[argparse.Namespace], None],
     *,
     network: Callable[[argparse.Namespace], bool] = never,
-    alone: Callable[[argparse.Namespace], bool] = always,
+    lock: Callable[[argparse.Namespace], str | None] = lambda args: None,
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> None:
     """Run a stage's `main` and exit: 0, or 1 after one message on standard error.
@@ -46,7 +44,7 @@ def run(
     Args:
         main: takes the parsed arguments; its module's docstring is the help text.
         network: whether the stage may reach the Hub; else every client is switched off.
-        alone: whether it writes the stage's outputs, which two at once must not.
+        lock: name of what two at once must not do, None for the stage's own.
         arguments: adds the stage's own command line options.
     """
     gc.freeze()
@@ -73,15 +71,14 @@ def run(
     stopping.stop_at_once()
     first_of_host = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        with _alone(name if alone(args) else None):
+        with _alone(lock(args) or name):
             main(args)
     except InputError as error:
         _exit(f"error: {error}" if first_of_host else "", 1)
     except stopping.Stopped as stopped:
         _exit(f"stopped by {stopped}; earlier results are as they were", stopped.status)
     except Exception as error:
-        # The libraries that write have no class of error in common for this.
-        if getattr(error, "errno", None) not in NO_SPACE and "No space left" not in str(error):
+        if not is_full_disk(error):
             raise
         _exit(
             f"error: {first_line(error)}; make room on the disk and run dvc repro; earlier results "
@@ -98,12 +95,12 @@ def _exit(message: str, status: int) -> None:
 
 
 @contextmanager
-def _alone(name: str | None) -> Iterator[None]:
-    """Refuse to run a stage where it is at work already: both would write the same files.
+def _alone(name: str) -> Iterator[None]:
+    """Refuse to do what is being done already: both would write the same files.
 
     DVC's own locks end with DVC's process; a stage that outlived it is still at work.
     """
-    if name is None or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         yield
         return
     LOCKS.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, reduce
 from torch import nn
 
-from preference import models
+from preference import models, stopping
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
@@ -62,6 +62,12 @@ def agreed(accelerator: Accelerator, value: T) -> T:
         return value
     (value,) = broadcast_object_list([value])
     return value
+
+
+def stop_if_asked(accelerator: Accelerator, request: stopping.Request) -> None:
+    """Raise `stopping.Stopped` on every process if a signal has asked one of them."""
+    if total(accelerator, np.array([float(request.number is not None)])).any():
+        raise stopping.Stopped(request.number or stopping.SIGNALS[-1])
 
 
 def save(accelerator: Accelerator, model: nn.Module, tokenizer_from: Path, out: Path) -> None:

@@ -6,20 +6,21 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
+    FileMetadataError,
     HfHubHTTPError,
-    HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
 from huggingface_hub.hf_api import RepoFile
 
-from preference.errors import InputError, first_line
+from preference.errors import first_line, is_full_disk
+from preference.names import leads_out
 
 WAITS = (1, 4, 15)  # seconds between attempts; the client's own come on top
 MAY_HEAL = (408, 429)
@@ -80,9 +81,9 @@ def _listing(name: str, commit: str, kind: str, patterns: Sequence[str]) -> list
         raise Unfetchable(f"the Hub answered with commit {info.sha}")
     tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type=kind)
     files = [entry for entry in tree if isinstance(entry, RepoFile)]
-    for path in (PurePosixPath(file.path) for file in files):
-        if path.is_absolute() or ".." in path.parts:
-            raise Unfetchable(f"the repository names a file outside of itself: {str(path)!r}")
+    for file in files:
+        if leads_out(file.path):
+            raise Unfetchable(f"the repository names a file outside of itself: {file.path!r}")
     return [file for file in files if any(fnmatch.fnmatch(file.path, p) for p in patterns)]
 
 
@@ -101,6 +102,8 @@ def _patiently(attempt: Callable[[], T], name: str) -> T:
     try:
         return attempt()
     except LocalEntryNotFoundError as error:
+        if not _may_heal(error):
+            raise
         raise Unfetchable(f"no answer in {len(WAITS) + 1} attempts: {_cause(error)}") from error
 
 
@@ -110,18 +113,22 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _may_heal(error: Exception) -> bool:
-    if isinstance(error, LocalEntryNotFoundError):
-        # So the client says that it did not reach the Hub.
-        return True
-    if isinstance(
-        error,
-        (Unfetchable, InputError, EntryNotFoundError, HFValidationError, OfflineModeIsEnabled),
-    ):
+    """Whether the network or the Hub may do better another time; all else will be the same."""
+    cause = _cause(error)
+    if isinstance(cause, (FileMetadataError, OfflineModeIsEnabled)):
         return False
-    if isinstance(error, HfHubHTTPError):
-        status = getattr(error.response, "status_code", 500)
+    if isinstance(cause, HfHubHTTPError):
+        status = getattr(cause.response, "status_code", 500)
         return status >= 500 or status in MAY_HEAL
-    return getattr(error, "errno", None) is None or isinstance(error, ConnectionError)
+    if isinstance(cause, LocalEntryNotFoundError):
+        # Without a cause: so the client says that it did not reach the Hub.
+        return True
+    if isinstance(cause, RuntimeError):
+        # So the client's second way of downloading says everything.
+        return not is_full_disk(cause)
+    # A file that came short is an OSError without a number.
+    broken = isinstance(cause, OSError) and cause.errno is None
+    return broken or isinstance(cause, (HTTPError, ConnectionError, TimeoutError))
 
 
 def _wrong(place: Path, listed: list[RepoFile]) -> list[RepoFile]:

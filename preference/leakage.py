@@ -37,7 +37,8 @@ class Seen:
 
 
 def _dialogues(pair: Pair) -> tuple[bytes, bytes]:
-    return _digest(pair.prompt, pair.chosen), _digest(pair.prompt, pair.rejected)
+    # Whole: where a prompt ends is told by what the pair's other dialogue shares with this one.
+    return _digest(pair.prompt + pair.chosen), _digest(pair.prompt + pair.rejected)
 
 
 def _digest(*texts: str) -> bytes:

@@ -13,8 +13,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from preference import checksums, hub
-from preference.errors import InputError, first_line
+from preference.errors import InputError, first_line, is_full_disk
 from preference.files import replacing
+from preference.names import leads_out, texts
 from preference.optional import without
 from preference.pins import require_commit
 
@@ -77,12 +78,20 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
     try:
         return hub.fetch(name, commit, "model", (*MODEL_FILES, *TOKENIZER_FILES))
     except Exception as error:
-        # The client raises errors of several libraries; all of them mean the same here.
+        if is_full_disk(error):
+            raise
+        # The client raises errors of several libraries; all others mean the same here.
         raise InputError(
             f"Hub model {name} at {commit}: cannot be fetched ({first_line(error)}). Check the "
             f"network, the id and {revision_key}; or download the files and name their directory "
             "instead"
         ) from error
+
+
+def locate_pinned(name: str, where: str) -> Path:
+    """The directory of a model: a local one, or the download of OWNER/NAME@COMMIT."""
+    identifier, _, commit = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    return locate(identifier, commit or None, where, "@COMMIT after the id")
 
 
 def save(
@@ -139,6 +148,7 @@ def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
             "which is never done; if transformers itself has the architecture, take auto_map out "
             "of the file, else use another model"
         )
+    _require_own_shards(directory)
     weights = sorted(directory.glob("*.safetensors"))
     pickled = sorted([*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")])
     if pickled and not weights:
@@ -185,17 +195,6 @@ def _fuse_activations(model: PreTrainedModel) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
 
 
-def require_undamaged(directory: Path) -> None:
-    """Refuse what storage has changed since this project wrote it."""
-    changed = checksums.differing(directory) if checksums.sealed(directory) else []
-    if changed:
-        raise InputError(
-            f"{directory / changed[0]}: not what {checksums.NAME} beside it says: it was damaged "
-            "in DVC's cache, or edited. Run make check-cache, which removes what is damaged, then "
-            f"dvc repro; or remove {checksums.NAME} if the change is meant"
-        )
-
-
 def _require_whole(info: dict[str, set[str]], directory: Path) -> None:
     if info["missing_keys"]:
         raise InputError(
@@ -220,15 +219,29 @@ def _require_causal(model: PreTrainedModel, directory: Path) -> None:
         )
 
 
+def _require_own_shards(directory: Path) -> None:
+    for index in directory.glob("*.safetensors.index.json"):
+        for name in texts(_read_object(index).get("weight_map")):
+            if leads_out(name):
+                raise InputError(
+                    f"{index}: weight_map names a file outside of the model's directory: {name!r}; "
+                    "do not use this model"
+                )
+
+
 def _config_values(directory: Path) -> dict[str, object]:
     path = directory / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise InputError(
             f"{path}: no such file; a model directory needs config.json, tokenizer files and, "
             "unless random weights are wanted, *.safetensors"
-        ) from None
+        )
+    return _read_object(path)
+
+
+def _read_object(path: Path) -> dict[str, object]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 
-from preference import batches, devices, distribution, models
+from preference import batches, checksums, devices, distribution, models, stopping
 from preference.checkpoints import Checkpoints
 from preference.errors import InputError
 from preference.logprobs import ResponseLogps, probe
@@ -32,7 +32,7 @@ def open_model(
         longest: tokens of the longest sequence that it will see.
         to_train: leave it to `training.fit` to divide the weights among processes.
     """
-    models.require_undamaged(directory)
+    checksums.require_undamaged(directory)
     model = models.load(directory).to(accelerator.device)
     models.check_length(model, longest)
     if runtime.gradient_checkpointing:
@@ -62,14 +62,10 @@ def score(
     Raises:
         InputError: the model lacks some of the token ids, its output is not finite, or memory
             does not suffice for one pair.
+        stopping.Stopped: a signal asked for it; what is scored is kept.
     """
     scorer: ResponseLogps = accelerator.unwrap_model(model)
-    known = scorer.model.get_input_embeddings().num_embeddings
-    if pairs.largest_id >= known:
-        raise InputError(
-            f"{description}: the pairs hold token ids up to {pairs.largest_id}, the model knows "
-            f"{known}; it goes with another tokenizer than the one that they were prepared with"
-        )
+    _require_known_tokens(scorer, pairs, description)
     layout = scorer.abilities.layout
     items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
     groups = batches.micro_batches(batches.shapes(pairs, items, layout), tokens_per_batch, layout)
@@ -78,8 +74,27 @@ def score(
     sums, counts = _begun(name, groups, len(pairs), checkpoints, accelerator)
     training = model.training
     model.eval()
-    with bar(description, len(pairs), "pairs", len(pairs) - sum(map(len, groups))) as progress:
-        while groups:
+
+    def keep() -> None:
+        if checkpoints:
+            both = distribution.total(accelerator, np.stack([sums, counts]))
+            checkpoints.save_array(name, int((both[1] > 0).all(axis=1).sum()), both)
+
+    with (
+        bar(description, len(pairs), "pairs", len(pairs) - sum(map(len, groups))) as progress,
+        # A signal waits until what is scored is kept.
+        stopping.held() as request,
+    ):
+        kept = len(groups)
+        while True:
+            due = bool(checkpoints and checkpoints.due()) or request.number is not None
+            wanted = distribution.total(accelerator, np.array([float(due)])).any()
+            if wanted and len(groups) != kept:
+                keep()
+                kept = len(groups)
+            distribution.stop_if_asked(accelerator, request)
+            if not groups:
+                break
             # Each process takes its own; where the last round has fewer, some come along idle.
             turn, groups = groups[:processes], groups[processes:]
             group = turn[rank if rank < len(turn) else 0]
@@ -97,9 +112,6 @@ def score(
                 sums[group] = found.cpu().double().numpy().reshape(-1, 2)
                 counts[group] = batch.counts.numpy().reshape(-1, 2)
             progress.update(sum(map(len, turn)))
-            if checkpoints and distribution.agreed(accelerator, checkpoints.due()):
-                both = distribution.total(accelerator, np.stack([sums, counts]))
-                checkpoints.save_array(name, int((both[1] > 0).all(axis=1).sum()), both)
     model.train(training)
     sums, counts = distribution.total(accelerator, np.stack([sums, counts]))
     context = {
@@ -116,6 +128,15 @@ def score(
         )
     tokens = counts.astype(np.int32)
     return Scores(pairs.rows, sums[:, 0], tokens[:, 0], sums[:, 1], tokens[:, 1], context)
+
+
+def _require_known_tokens(scorer: ResponseLogps, pairs: Pairs, description: str) -> None:
+    known = scorer.model.get_input_embeddings().num_embeddings
+    if pairs.largest_id >= known:
+        raise InputError(
+            f"{description}: the pairs hold token ids up to {pairs.largest_id}, the model knows "
+            f"{known}; it goes with another tokenizer than the one that they were prepared with"
+        )
 
 
 def _begun(

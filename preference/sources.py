@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from preference import demo
-from preference.errors import InputError, first_line
+from preference import columns, demo
+from preference.errors import InputError, first_line, is_full_disk
+from preference.names import leads_out, texts
 from preference.params import Data
 from preference.pins import require_commit
 from preference.tables import RAW, UNREADABLE, require_all
@@ -167,10 +168,10 @@ def _parse(line: bytes, where: str) -> Row:
 def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_columns(file.schema_arrow, str(path))
+            columns.require_texts(file.schema_arrow, str(path))
             row = 0
             for batch in file.iter_batches(BATCH_ROWS, columns=RAW.names):
-                yield _checked(batch.select(RAW.names), str(path), row)
+                yield columns.checked(batch.select(RAW.names), str(path), row)
                 row += batch.num_rows
             require_all(file.metadata, row)
     except UNREADABLE as error:
@@ -187,10 +188,16 @@ def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
 
     where = f"Hub dataset {name} at {commit}, {split}"
     try:
+        place = hub.fetch(name, commit, "dataset")
+        _require_own_files(place, where)
         # From the files themselves, the library takes the same ones for a split as on the Hub.
-        dataset = load_dataset(str(hub.fetch(name, commit, "dataset")), split=split)
+        dataset = load_dataset(str(place), split=split)
+    except InputError:
+        raise
     except Exception as error:
-        # The client raises errors of half a dozen libraries; all of them mean the same here.
+        if is_full_disk(error):
+            raise
+        # The client raises errors of half a dozen libraries; all others mean the same here.
         raise InputError(
             f"{where}: cannot be fetched ({first_line(error)}). Check the network, data.source and "
             "data.revision; or download the files and set data.source to their directory"
@@ -198,53 +205,31 @@ def _read_hub(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
     yield from _read_dataset(dataset, where)
 
 
+def _require_own_files(place: Path, where: str) -> None:
+    """Refuse a dataset whose own configuration sends its readers to files elsewhere."""
+    from huggingface_hub import DatasetCard
+
+    # Where the library looks for it, and read as it reads it.
+    for file, around in (("README.md", ""), (".huggingface.yaml", "---\n")):
+        if not (place / file).is_file():
+            continue
+        card = DatasetCard(around + (place / file).read_text(encoding="utf-8") + "\n" + around)
+        for config in card.data.to_dict().get("configs") or []:
+            for name in texts([config.get("data_files"), config.get("data_dir")]):
+                if leads_out(name):
+                    raise InputError(
+                        f"{where}: {file} names files outside of the repository: {name!r}; "
+                        "download the files that you trust and set data.source to their directory"
+                    )
+
+
 def _read_dataset(dataset: "Dataset", where: str) -> Iterator[pa.RecordBatch]:
-    _check_columns(dataset.features.arrow_schema, where)
+    columns.require_texts(dataset.features.arrow_schema, where)
     row = 0
     for table in dataset.select_columns(RAW.names).with_format("arrow").iter(BATCH_ROWS):
         for batch in table.to_batches():
-            yield _checked(batch, where, row)
+            yield columns.checked(batch, where, row)
             row += batch.num_rows
-
-
-def _check_columns(schema: pa.Schema, where: str) -> None:
-    for name in RAW.names:
-        if name not in schema.names:
-            raise InputError(
-                f"{where}: no column {name!r} (it has {', '.join(schema.names)}); each row needs "
-                "chosen and rejected"
-            )
-        kind = schema.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise InputError(f"{where}: column {name!r} must be text, but is {kind}")
-
-
-def _checked(batch: pa.RecordBatch, where: str, first_row: int) -> pa.RecordBatch:
-    for name in RAW.names:
-        column = batch.column(name)
-        if column.null_count == 0 and _is_valid(column):
-            continue
-        texts = column.cast(pa.large_binary()).to_pylist()
-        at = next(i for i, text in enumerate(texts) if text is None or not _is_utf8(text))
-        wrong = "must be text, but is null" if texts[at] is None else "is not UTF-8"
-        raise InputError(f"{where}, row {first_row + at}: column {name!r} {wrong}")
-    return batch.select(RAW.names).cast(RAW)
-
-
-def _is_valid(column: pa.Array) -> bool:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:

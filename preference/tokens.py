@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from preference import checksums
 from preference.errors import InputError, first_line
 from preference.tables import PREPARED, Ragged
 from preference.transcripts import Pair
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 def load(directory: Path) -> tuple[Tokenizer, int]:
@@ -18,13 +21,13 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
 
     It is read without transformers, whose import costs more than tokenizing the default.
     """
-    path = directory / "tokenizer.json"
+    path, config = (directory / name for name in FILES)
     if not path.exists():
         raise InputError(f"{path}: no such file; run dvc repro fetch-model")
+    checksums.require_undamaged(directory, FILES)
     tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = directory / "tokenizer_config.json"
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

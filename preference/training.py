@@ -34,11 +34,12 @@ def fit(
     seed: int,
     tokens_per_batch: int,
     evaluate: Callable[[nn.Module], Metrics],
+    save: Callable[[nn.Module], None] = lambda model: None,
     curves: Path,
     description: str,
     start: Metrics | None = None,
     checkpoints: Checkpoints,
-) -> nn.Module:
+) -> None:
     """Train the model behind `scorer`, in place.
 
     AdamW with weight decay on every parameter, linear warm-up over int(warmup_ratio x steps),
@@ -47,13 +48,13 @@ def fit(
     into micro-batches, and dealt to processes, changes neither its loss nor its gradient.
 
     Args:
-        evaluate: test metrics of the model as it stands, called after every epoch.
+        evaluate: test metrics of the model as it stands, called after every epoch. It gets the
+            model as it is distributed, around `scorer` or `scorer` itself, and so does `save`.
+        save: called at the end, before the curves take the place of earlier ones: they never
+            stand beside a model that is not theirs because this one could not be written.
         curves: directory for the curves by step and the test metrics by epoch.
         start: test metrics before training; where they are not known, they are evaluated.
         checkpoints: where the state is kept, and found again by a run that was interrupted.
-
-    Returns:
-        The model as it is distributed, around `scorer` or `scorer` itself.
 
     Raises:
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
@@ -93,11 +94,11 @@ def fit(
             record.add_epoch(0, evaluate(model) if start is None else start)
         for epoch in range(position.epoch, settings.epochs):
             model.train(_dropout(settings, epoch))
-            for index in islice(
-                _steps(examples, settings.step_size, seed, epoch), position.done, None
-            ):
-                # A step is whole or was not: a signal waits for its end, and for the checkpoint.
-                with stopping.held() as request:
+            # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
+            with stopping.held() as request:
+                for index in islice(
+                    _steps(examples, settings.step_size, seed, epoch), position.done, None
+                ):
                     share = gradients.leave(index)
                     asked = request.number is not None
                     loss, due, stop = distribution.total(
@@ -124,17 +125,17 @@ def fit(
                     if due:
                         checkpoints.save(position, schedule, record.place)
                         saved = position
-                if stop:
-                    # Another process was asked, and this one has come along to its checkpoint.
-                    raise stopping.Stopped(stopping.SIGNALS[-1])
-                progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                progress.update(len(index))
-            # Before the evaluation, which may take long.
-            if position != saved:
-                checkpoints.save(position, schedule, record.place)
+                    progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                    progress.update(len(index))
+                    if stop:
+                        break
+                # Before the evaluation, which may take long.
+                if position != saved:
+                    checkpoints.save(position, schedule, record.place)
+                distribution.stop_if_asked(accelerator, request)
             record.add_epoch(epoch + 1, evaluate(model))
             position = Position(epoch + 1, 0, record.step)
-    return model
+        save(model)
 
 
 def _steps(examples: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

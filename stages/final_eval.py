@@ -6,6 +6,7 @@ reference on the prepared test pairs, without training.
 
 import json
 from argparse import ArgumentParser, Namespace
+from hashlib import sha256
 from pathlib import Path
 
 from preference import command, devices, models, params, scoring, tables, tokens
@@ -30,57 +31,52 @@ def arguments(parser: ArgumentParser) -> None:
     )
 
 
-def main(args: Namespace) -> None:
-    settings = params.load()
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    pairs = tables.read_pairs(PAIRS)
-    named = args.policy or args.reference
-
-    def scores_of(model: str, description: str) -> tables.Scores:
-        name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
-        where = f"--{description}"
-        directory = models.locate(name, revision or None, where, "@COMMIT after the id")
-        tokens.require_same_tokenizer(directory, BASE)
-        scorer = scoring.open_model(directory, pairs.longest, accelerator, settings.runtime)
-        with Checkpoints(
-            "evaluation" if named else "final-eval",
-            accelerator,
-            minutes=settings.runtime.checkpoint_minutes,
-            inputs=[PAIRS, directory],
-        ) as checkpoints:
-            return scoring.score(
-                scorer, pairs, accelerator, tokens_per_batch, description, checkpoints
-            )
-
-    reference = (
-        scores_of(args.reference, "reference") if args.reference else tables.read_scores(REFERENCE)
-    )
-    policy = scores_of(args.policy or str(POLICY), "policy")
-    normalize = settings.scoring.length_normalize
-    values = {
-        **summary(policy, normalize),
-        **objective_metrics(policy, reference, settings.train, normalize),
-    }
-    if not accelerator.is_main_process:
-        return
-    if args.output:
-        write_json(args.output, values)
-    elif named:
-        # The pipeline's own results stay what they are.
-        print(json.dumps(values, indent=2))
-    else:
-        tables.write_scores(SCORES, policy)
-        write_json(METRICS, values)
-
-
-def is_the_stage(args: Namespace) -> bool:
-    return not (args.policy or args.reference or args.output)
+def evaluation(args: Namespace) -> str | None:
+    """A name for the evaluation of models that were named; None for the pipeline's own models."""
+    named = [args.policy, args.reference]
+    return f"evaluation-{sha256(repr(named).encode()).hexdigest()[:16]}" if any(named) else None
 
 
 def names_hub_id(args: Namespace) -> bool:
     return any(name and not Path(name).is_dir() for name in (args.policy, args.reference))
 
 
+def main(args: Namespace) -> None:
+    settings = params.load()
+    accelerator = devices.accelerator(settings)
+    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
+    normalize = settings.scoring.length_normalize
+    pairs = tables.read_pairs(PAIRS)
+    named = {"policy": args.policy or str(POLICY), "reference": args.reference}
+    located = {role: models.locate_pinned(m, f"--{role}") for role, m in named.items() if m}
+    scores = {} if args.reference else {"reference": tables.read_scores(REFERENCE)}
+    with Checkpoints(
+        evaluation(args) or "final-eval",
+        accelerator,
+        minutes=settings.runtime.checkpoint_minutes,
+        inputs=[PAIRS, *located.values()],
+    ) as checkpoints:
+        for role, directory in located.items():
+            tokens.require_same_tokenizer(directory, BASE)
+            scorer = scoring.open_model(directory, pairs.longest, accelerator, settings.runtime)
+            scores[role] = scoring.score(
+                scorer, pairs, accelerator, tokens_per_batch, role, checkpoints
+            )
+        values = {
+            **summary(scores["policy"], normalize),
+            **objective_metrics(scores["policy"], scores["reference"], settings.train, normalize),
+        }
+        if not accelerator.is_main_process:
+            return
+        if args.output:
+            write_json(args.output, values)
+        elif evaluation(args):
+            # The pipeline's own results stay what they are.
+            print(json.dumps(values, indent=2))
+        else:
+            tables.write_scores(SCORES, scores["policy"])
+            write_json(METRICS, values)
+
+
 if __name__ == "__main__":
-    command.run(main, arguments=arguments, network=names_hub_id, alone=is_the_stage)
+    command.run(main, arguments=arguments, network=names_hub_id, lock=evaluation)

@@ -36,7 +36,7 @@ def main(args: Namespace) -> None:
         determined_by=[settings.seed, settings.sft],
         inputs=[PREPARED, BASE],
     ) as checkpoints:
-        model = training.fit(
+        training.fit(
             scorer,
             objectives.sft(pairs),
             pairs,
@@ -45,11 +45,11 @@ def main(args: Namespace) -> None:
             seed=settings.seed,
             tokens_per_batch=tokens_per_batch,
             evaluate=evaluate,
+            save=lambda model: distribution.save(accelerator, model, BASE, OUT),
             curves=CURVES,
             description="sft",
             checkpoints=checkpoints,
         )
-        distribution.save(accelerator, model, BASE, OUT)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main(args: Namespace) -> None:
         determined_by=[settings.seed, normalize, settings.train],
         inputs=[PREPARED, REFERENCE, SFT],
     ) as checkpoints:
-        model = training.fit(
+        training.fit(
             scorer,
             objective,
             pairs,
@@ -53,11 +53,11 @@ def main(args: Namespace) -> None:
             tokens_per_batch=tokens_per_batch,
             evaluate=evaluate,
             start=all_metrics(reference, reference, settings.train, normalize),
+            save=lambda model: distribution.save(accelerator, model, SFT, OUT),
             curves=CURVES,
             description="train",
             checkpoints=checkpoints,
         )
-        distribution.save(accelerator, model, SFT, OUT)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import project
@@ -34,3 +36,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def another(finished: Path, tmp_path: Path) -> Path:
     """A copy of it, with data, models, results and cache."""
     return shutil.copytree(finished, tmp_path / "another", symlinks=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mounted = shutil.which("mount") and not subprocess.run(command, check=False).returncode
+    if not mounted:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

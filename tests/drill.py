@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import project
@@ -61,10 +62,33 @@ def undisturbed(place: Path, stage: str) -> tuple[dict[str, str], float]:
     return digests(place, stage), time.monotonic() - began
 
 
+def checkpoints(place: Path) -> set[str]:
+    """Those that are whole; a stage at work may add and remove some meanwhile."""
+    found = set()
+    # Unlike a glob, it passes over what is gone before it has been looked at.
+    for directory, names, _ in os.walk(place / ".checkpoints"):
+        if len(Path(directory).relative_to(place).parts) == 3:
+            found |= {f"{directory}/{name}" for name in names if not name.startswith(".")}
+    return found
+
+
+def wait(process: subprocess.Popen[str], place: Path, seconds: float, *, keeps: bool) -> None:
+    """Let a stage work for so many seconds, if it does so long.
+
+    Args:
+        keeps: count from its first checkpoint on.
+    """
+    before = checkpoints(place)
+    while keeps and process.poll() is None and not checkpoints(place) - before:
+        time.sleep(0.01)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
 def killed(place: Path, stage: str, kills: int, seconds: float, rng: random.Random) -> list[str]:
     """Kill a stage this many times, then let it end.
 
-    Each time it has a random part of the work's seconds, after its start-up.
+    By turns at any moment, or soon after it has kept its state.
 
     Returns:
         What each start said about going on, empty where it began anew.
@@ -75,8 +99,10 @@ def killed(place: Path, stage: str, kills: int, seconds: float, rng: random.Rand
     while True:
         process = start(place, stage)
         if done < kills:
-            time.sleep(seconds * rng.uniform(0.4, 1.1))
-            os.killpg(process.pid, signal.SIGKILL)
+            keeps = done % 2 == 0
+            wait(process, place, seconds * rng.uniform(0, 0.3 if keeps else 1.1), keeps=keeps)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         _, errors = process.communicate()
         told += [line for line in errors.splitlines() if "goes on after" in line] or [""]
         if process.returncode == 0:
@@ -96,7 +122,7 @@ def drill(place: Path, kills: int, rng: random.Random) -> None:
                 continue
             told = killed(place, stage, times, seconds, rng)
             assert digests(place, stage) == wanted, f"{stage}: {told}"
-            assert not list((place / ".checkpoints").glob("*/*/*")), "checkpoints left behind"
+            assert not checkpoints(place), "checkpoints left behind"
             done += len(told) - 1
             resumed += sum(map(bool, told))
             print(f"{done} kills, {resumed} starts went on from a checkpoint", flush=True)

@@ -13,11 +13,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from settings import train
-from torch import Tensor
+from torch import Tensor, nn
 
 from preference import objectives, scoring, stopping, training
 from preference.batches import Batch
 from preference.checkpoints import ROOT, Checkpoints
+from preference.curves import Curves
 from preference.errors import InputError
 from preference.gradients import Gradients
 from preference.logprobs import Abilities, ResponseLogps
@@ -47,6 +48,7 @@ def fit(
     *,
     minutes: float | None = 0,
     dropout: bool = True,
+    save: Callable[[nn.Module], None] = lambda model: None,
     **facts: object,
 ) -> dict[str, Tensor]:
     """Train two epochs of 3 steps with checkpoints; the trained weights."""
@@ -77,6 +79,7 @@ def fit(
             seed=3,
             tokens_per_batch=10_000,
             evaluate=lambda model: {"pair_acc": next(model.parameters()).sum().item()},
+            save=save,
             curves=Path("curves"),
             description="test",
             checkpoints=checkpoints,
@@ -179,6 +182,45 @@ def test_a_signal_waits_for_the_end_of_the_step(
     assert "goes on after step 2" in caplog.text
 
 
+@pytest.mark.parametrize(("step", "kept"), [(1, 2), (2, 3), (3, 3)])
+def test_a_signal_late_in_a_step_is_heard_in_the_next(
+    step: int,
+    kept: int,
+    pairs: Pairs,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the gradients, and whether one was asked to stop, have been shared; 3 ends an epoch."""
+    caplog.set_level(logging.INFO)
+    expected = fit(pairs)
+    add_step = Curves.add_step
+
+    def ask(self: Curves, **values: float) -> None:
+        add_step(self, **values)
+        if self.step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Curves, "add_step", ask)
+        with pytest.raises(stopping.Stopped):
+            fit(pairs, minutes=5)
+    assert same(fit(pairs), expected)
+    assert f"goes on after step {kept}" in caplog.text
+
+
+def test_curves_never_stand_beside_a_model_that_could_not_be_saved(pairs: Pairs) -> None:
+    def full(model: nn.Module) -> None:
+        raise OSError(28, "No space left on device")
+
+    fit(pairs)
+    before = written()
+    with pytest.raises(OSError, match="No space left"):
+        fit(pairs, dropout=False, save=full)
+    assert written() == before
+    fit(pairs, dropout=False)
+    assert written() != before
+
+
 def test_a_loss_that_is_not_finite_keeps_the_last_good_state(pairs: Pairs) -> None:
     AcceleratorState._reset_state(True)
     accelerator = Accelerator(cpu=True)
@@ -268,14 +310,17 @@ def test_scoring_splits_what_does_not_fit(pairs: Pairs) -> None:
 
 
 class Mortal(ResponseLogps):
-    """A scorer whose process ends before the given pass."""
+    """A scorer whose process ends, or is asked to stop, before the given pass."""
 
     passes = 0
     last = 10**9
+    number: signal.Signals | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         if self.passes == self.last:
-            raise Killed
+            if self.number is None:
+                raise Killed
+            signal.raise_signal(self.number)
         self.passes += 1
         return super().forward(batch)
 
@@ -294,6 +339,30 @@ def test_scoring_goes_on_where_it_was(pairs: Pairs) -> None:
     assert scorer.passes == whole - 4
     for name in ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_a_signal_while_scoring_keeps_what_is_scored(number: signal.Signals, pairs: Pairs) -> None:
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    scorer = Mortal(naive.gpt2(), PACKED)
+    expected = scoring.score(scorer, pairs, accelerator, 60, "test")
+    whole, scorer.passes = scorer.passes, 0
+    scorer.last, scorer.number = 3, number
+    with (
+        pytest.raises(stopping.Stopped) as stopped,
+        Checkpoints("test", accelerator, minutes=5) as checkpoints,
+    ):
+        scoring.score(scorer, pairs, accelerator, 60, "test", checkpoints)
+    assert stopped.value.status == 128 + number
+    # The pass that it came in was finished.
+    assert scorer.passes == 4
+    scorer.passes, scorer.last = 0, 10**9
+    with Checkpoints("test", accelerator, minutes=5) as checkpoints:
+        found = scoring.score(scorer, pairs, accelerator, 60, "test", checkpoints)
+    assert scorer.passes == whole - 4
+    np.testing.assert_array_equal(found.chosen_logp, expected.chosen_logp)
+    np.testing.assert_array_equal(found.rejected_logp, expected.rejected_logp)
 
 
 def test_key_follows_params_inputs_and_precision(tmp_path: Path) -> None:

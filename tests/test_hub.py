@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,14 +53,15 @@ def hub(files: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
         yield started
 
 
-def environment(hub: Hub, place: Path) -> dict[str, str]:
+def environment(hub: Hub, place: Path, patience: int) -> dict[str, str]:
+    """Of a process that waits so many seconds for an answer."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(place / "hub"),
-        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
-        "HF_HUB_ETAG_TIMEOUT": "2",
+        "HF_HUB_DOWNLOAD_TIMEOUT": str(patience),
+        "HF_HUB_ETAG_TIMEOUT": str(patience),
         "HF_HUB_OFFLINE": "0",
     }
 
@@ -76,7 +78,9 @@ runpy.run_module("stages." + sys.argv.pop(1), run_name="__main__", alter_sys=Tru
 """
 
 
-def fetch(hub: Hub, place: Path, stage: str) -> subprocess.CompletedProcess[str]:
+def fetch(
+    hub: Hub, place: Path, stage: str, *, patience: int = 60, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a fetch stage against the stand-in."""
     changes: dict[str, object] = {"data.source": "some/data", "data.revision": COMMIT}
     changes |= {"model.base": "some/model", "model.revision": COMMIT}
@@ -84,7 +88,7 @@ def fetch(hub: Hub, place: Path, stage: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-c", QUICK, stage],
         cwd=place,
-        env=environment(hub, place),
+        env=environment(hub, place, patience) | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -122,7 +126,7 @@ HEALED = {
     "dropped in the middle": Failure(TRAIN, "drop", 2),
     "dropped listing": Failure("/tree/", "drop", 1),
     "slow, but in time": Failure(TRAIN, "slow", 1, 0.5),
-    "too slow once": Failure(TRAIN, "slow", 1, 3),
+    "too slow once": Failure(TRAIN, "slow", 1, 6),
     "too many requests": Failure(TRAIN, "status", 2, 429, {"Retry-After": "1"}),
     "server error": Failure(TRAIN, "status", 2, 500),
     "server error at the listing": Failure("/api/", "status", 2, 503),
@@ -136,7 +140,7 @@ def test_what_heals_is_fetched_right(
 ) -> None:
     failure = HEALED[case]
     hub.failures.append(Failure(**vars(failure)))
-    done = fetch(hub, tmp_path, "fetch_data")
+    done = fetch(hub, tmp_path, "fetch_data", patience=4 if case == "too slow once" else 60)
     assert done.returncode == 0, done.stderr
     assert hub.failures[0].times == 0
     assert rows(tmp_path) == expected(files)
@@ -153,6 +157,7 @@ STOPPED = {
     "moved revision": (Failure("/revision/", "moved", 999), f"answered with commit {'f' * 40}"),
     "no such revision": (Failure("/api/", "status", 999, 404), "404"),
     "not allowed": (Failure("/api/", "status", 999, 403), "403"),
+    "not allowed at the file": (Failure(TRAIN, "status", 999, 403), "locate the file"),
 }
 
 
@@ -169,6 +174,8 @@ def test_what_does_not_heal_stops_with_a_message(case: str, hub: Hub, tmp_path: 
     assert told in last
     assert "data.revision; or download the files and set data.source to their directory" in last
     assert "Traceback" not in done.stderr
+    heals = "for ever" in case
+    assert ("tried again" in done.stderr) == (heals and "wrong" not in case)
     assert [p.name for p in tmp_path.glob("data/*")] == ["raw"]
     assert [p.name for p in tmp_path.glob("data/raw/*")] == ["earlier"]
 
@@ -181,6 +188,68 @@ def test_names_from_outside_stay_inside(tmp_path: Path) -> None:
             assert f"the repository names a file outside of itself: {name!r}" in done.stderr
             assert not list(tmp_path.rglob("train.jsonl.gz"))
             assert not any("resolve" in request for request in hub.served)
+
+
+CONFIGURED = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {path}
+  - split: test
+    path: data/test.jsonl.gz
+---
+# A dataset
+"""
+
+
+def test_a_datasets_own_configuration_is_followed(tmp_path: Path) -> None:
+    card = CONFIGURED.format(path="data/part-*.jsonl.gz").encode()
+    parts = {f"data/part-{i}.jsonl.gz": dialogues(2, f"part {i}") for i in range(2)}
+    other = {"README.md": card, "data/test.jsonl.gz": dialogues(1, "test")}
+    with hub_standin.running({"datasets/some/data": parts | other}) as hub:
+        done = fetch(hub, tmp_path, "fetch_data")
+    assert done.returncode == 0, done.stderr
+    assert [text.split("?")[0] for text in rows(tmp_path)] == [
+        f"\n\nHuman: part {i} {j}" for i in range(2) for j in range(2)
+    ]
+
+
+@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
+@pytest.mark.parametrize("kind", ["absolute", "parent", "address", "archive"])
+def test_a_configuration_that_leads_outside_is_refused(
+    kind: str, file: str, tmp_path: Path, hub: Hub
+) -> None:
+    """The library would follow it: to a file of this machine, or to another host."""
+    secret = tmp_path / "secret.jsonl.gz"
+    secret.write_bytes(dialogues(3, "secret"))
+    path = {
+        "absolute": str(secret),
+        "parent": f"../../../../../../..{secret}",
+        "address": f"{hub.url}/datasets/some/data/resolve/{COMMIT}/{TRAIN}",
+        "archive": f"gzip://secret.jsonl::{secret}",
+    }[kind]
+    text = CONFIGURED.format(path=path)
+    content = text if file == "README.md" else text.split("---")[1]
+    repository = {file: content.encode(), "data/test.jsonl.gz": dialogues(1, "test")}
+    with hub_standin.running({"datasets/some/data": repository}) as odd:
+        done = fetch(odd, tmp_path, "fetch_data")
+    assert done.returncode == 1
+    assert f"{file} names files outside of the repository: {path!r}" in done.stderr
+    assert not list(tmp_path.glob("data/*"))
+    assert not hub.served
+
+
+def test_a_full_disk_is_not_called_a_network_fault(
+    hub: Hub, tmp_path: Path, full_disk: Path
+) -> None:
+    (full_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(full_disk).free - 8_192))
+    for stage in ("fetch_data", "fetch_model"):
+        done = fetch(hub, tmp_path, stage, HF_HOME=str(full_disk / "hub"))
+        assert done.returncode == 1
+        assert "make room on the disk and run dvc repro" in done.stderr
+        assert "Check the network" not in done.stderr
+        assert "tried again" not in done.stderr
 
 
 def test_wrong_weights_are_never_used(hub: Hub, tmp_path: Path) -> None:
@@ -203,7 +272,7 @@ def test_a_fetch_killed_in_the_middle_is_never_taken_for_whole(
     process = subprocess.Popen(
         [sys.executable, "-m", "stages.fetch_data"],
         cwd=tmp_path,
-        env=environment(hub, tmp_path) | {"HF_HUB_ETAG_TIMEOUT": "60"},
+        env=environment(hub, tmp_path, 60),
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60

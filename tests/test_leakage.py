@@ -26,19 +26,25 @@ def test_prompts_and_dialogues_by_hand() -> None:
     # A response that was the rejected one counts as well.
     swapped = Pair("Why?", "because", "no")
     assert train.has_dialogue(swapped)
-    # The border between prompt and response counts.
-    assert not train.has_prompt(Pair("Where?h", "ere", "there"))
-    assert not train.has_dialogue(Pair("Where?h", "ere", "there"))
+    # The same dialogue, whose prompt was longer because its other response began alike.
+    alike = Pair("Where? he", "re", "aven")
+    assert not train.has_prompt(alike)
+    assert not train.has_dialogue(alike)
+    train.add(Pair("Where? ", "here", "there"))
+    assert train.has_dialogue(alike)
+    assert not train.has_prompt(alike)
+    # What comes twice is a pair, not two dialogues of two pairs.
+    assert not train.add(Pair("Where?", "here", "because"))
 
 
 @given(pairs, pairs)
 def test_digests_tell_what_the_texts_themselves_tell(train: list[Pair], test: list[Pair]) -> None:
     seen = Seen()
     assert [seen.add(pair) for pair in train] == [p in train[:i] for i, p in enumerate(train)]
-    dialogues = {(p.prompt, response) for p in train for response in (p.chosen, p.rejected)}
+    dialogues = {p.prompt + response for p in train for response in (p.chosen, p.rejected)}
     for pair in test:
         assert seen.has_prompt(pair) == any(pair.prompt == p.prompt for p in train)
-        own = {(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)}
+        own = {pair.prompt + pair.chosen, pair.prompt + pair.rejected}
         assert seen.has_dialogue(pair) == bool(own & dialogues)
 
 

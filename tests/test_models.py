@@ -174,6 +174,14 @@ def test_code_that_comes_with_a_model_is_refused(saved: Path, seed: int | None) 
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/tmp/model.safetensors"])
+def test_an_index_that_names_weights_elsewhere_is_refused(saved: Path, name: str) -> None:
+    index = saved / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"lm_head.weight": name}}))
+    with pytest.raises(InputError, match="weight_map names a file outside of the model's dir"):
+        models.load(saved)
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth"])
 @pytest.mark.parametrize("seed", [None, 0])
 def test_pickled_weights_are_refused_unread(saved: Path, name: str, seed: int | None) -> None:

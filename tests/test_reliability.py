@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import drill
 import project
 import psutil
-import pytest
 from ruamel.yaml import YAML
 
 KILLS = 5
+LOSSES = "results/curves/train/steps/plots/metrics/loss.tsv"
 
 
 def lock(place: Path) -> dict[str, dict[str, object]]:
@@ -55,7 +54,7 @@ def test_kto_gives_the_same_bytes_again(finished: Path, tmp_path: Path) -> None:
 def wait_for_step(process: subprocess.Popen[str], place: Path) -> None:
     """Until the stage has kept its first checkpoint."""
     deadline = time.monotonic() + 120
-    while not list((place / ".checkpoints").glob("*/*/[0-9]*")):
+    while not drill.checkpoints(place):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -113,25 +112,12 @@ def test_a_second_pipeline_is_refused_while_the_first_is_at_work(another: Path) 
     )
     stage.resume()
     deadline = time.monotonic() + 120
-    while list((another / ".checkpoints").glob("train/*/*")):
+    while drill.checkpoints(another):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     done = project.run(another, "dvc", "repro", "-f", "-s", "train")
     assert done.returncode == 0, done.stdout + done.stderr
     assert drill.digests(another, "train") == expected
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system in memory."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    mounted = shutil.which("mount") and not subprocess.run(command, check=False).returncode
-    if not mounted:
-        pytest.skip("needs the right to mount a file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_stops_with_a_message_and_loses_nothing(
@@ -145,7 +131,8 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(
     filler = full_disk / "filler"
     # Room for a checkpoint's beginning, and for no model.
     filler.write_bytes(b"x" * (free - 60_000))
-    project.set_params(small, {"runtime.checkpoint_minutes": 0})
+    # Another beta gives other curves, which must not take the place of those of the old model.
+    project.set_params(small, {"runtime.checkpoint_minutes": 0, "train.beta": 0.3})
     done = project.run(small, sys.executable, "-m", "stages.train")
     assert done.returncode == 1, done.stderr
     assert "no checkpoint could be written" in done.stderr
@@ -155,7 +142,10 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(
     filler.unlink()
     done = project.run(small, sys.executable, "-m", "stages.train")
     assert done.returncode == 0, done.stderr
-    assert drill.digests(small, "train") == before
+    after = drill.digests(small, "train")
+    assert after.keys() == before.keys()
+    for name in ("models/policy/model.safetensors", LOSSES):
+        assert after[name] != before[name]
 
 
 def test_a_damaged_cache_file_is_noticed_removed_and_made_again(another: Path) -> None:
@@ -189,6 +179,63 @@ def test_a_damaged_cache_file_is_noticed_removed_and_made_again(another: Path) -
     assert lock(another) == before
     checked = project.run(another, sys.executable, "-m", "preference.cache")
     assert "nothing is damaged" in checked.stdout
+
+
+def test_scores_are_kept_until_results_are_written(another: Path) -> None:
+    project.set_params(another, {"runtime.checkpoint_minutes": 0})
+    metrics = another / "results/metrics/final.json"
+    expected = metrics.read_text()
+    metrics.unlink()
+    # Nothing can take the place of a directory that is not empty.
+    (metrics / "in the way").mkdir(parents=True)
+    done = project.run(another, sys.executable, "-m", "stages.final_eval")
+    assert done.returncode == 1
+    shutil.rmtree(metrics)
+    done = project.run(another, sys.executable, "-m", "stages.final_eval")
+    assert done.returncode == 0, done.stderr
+    assert "policy: goes on after 40 pairs" in done.stderr
+    assert metrics.read_text() == expected
+    assert not drill.checkpoints(another)
+
+
+def test_evaluations_at_once_leave_each_other_alone(another: Path) -> None:
+    project.set_params(another, {"runtime.checkpoint_minutes": 0})
+    command = [sys.executable, "-m", "stages.final_eval", "--reference", "models/base"]
+    first = subprocess.Popen(
+        [*command, "--policy", "models/policy"],
+        cwd=another,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(first, another)
+    process = psutil.Process(first.pid)
+    process.suspend()
+    kept = drill.checkpoints(another)
+    same = project.run(another, *command, "--policy", "models/policy")
+    assert same.returncode == 1
+    assert "is already at work in this directory" in same.stderr
+    other = project.run(another, *command, "--policy", "models/sft")
+    assert other.returncode == 0, other.stderr
+    assert drill.checkpoints(another) == kept
+    process.resume()
+    found, errors = first.communicate(timeout=120)
+    assert first.returncode == 0, errors
+    again = project.run(another, *command, "--policy", "models/policy")
+    assert again.stdout == found
+    assert again.stdout != other.stdout
+    assert not drill.checkpoints(another)
+
+
+def test_a_tokenizer_that_storage_damaged_is_not_used(another: Path) -> None:
+    file = another / "models/base/tokenizer.json"
+    text = file.read_text()
+    file.unlink()
+    # Still a tokenizer, of which two tokens have changed places.
+    file.write_text(text.replace('"a":', '"x":', 1).replace('"b":', '"a":', 1))
+    done = project.run(another, sys.executable, "-m", "stages.prepare")
+    assert done.returncode == 1
+    assert "models/base/tokenizer.json: not what checksums.json beside it says" in done.stderr
 
 
 def test_what_one_has_pushed_another_need_not_run(finished: Path, tmp_path: Path) -> None:
