@@ -5,11 +5,10 @@ reference on the prepared test pairs, without training.
 """
 
 import json
-from argparse import ArgumentParser, Namespace
-from hashlib import sha256
+from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, models, params, scoring, tables, tokens
+from preference import command, devices, evaluation, models, params, scoring, tables, tokens
 from preference.checkpoints import Checkpoints
 from preference.files import write_json
 from preference.metrics import objective_metrics
@@ -18,27 +17,6 @@ from preference.statistics import summary
 PAIRS, BASE = Path("data/prepared/test.parquet"), Path("models/base")
 POLICY, REFERENCE = Path("models/policy"), Path("data/reference/test.parquet")
 METRICS, SCORES = Path("results/metrics/final.json"), Path("data/scores/final.parquet")
-
-
-def arguments(parser: ArgumentParser) -> None:
-    model = "a model directory, or a Hub id pinned as OWNER/NAME@COMMIT"
-    parser.add_argument("--policy", help=f"{model} (default {POLICY})")
-    parser.add_argument("--reference", help=f"{model} (default: the scores in {REFERENCE})")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help=f"metrics file to write (default {METRICS}; standard output where a model is named)",
-    )
-
-
-def evaluation(args: Namespace) -> str | None:
-    """A name for the evaluation of models that were named; None for the pipeline's own models."""
-    named = [args.policy, args.reference]
-    return f"evaluation-{sha256(repr(named).encode()).hexdigest()[:16]}" if any(named) else None
-
-
-def names_hub_id(args: Namespace) -> bool:
-    return any(name and not Path(name).is_dir() for name in (args.policy, args.reference))
 
 
 def main(args: Namespace) -> None:
@@ -50,8 +28,9 @@ def main(args: Namespace) -> None:
     named = {"policy": args.policy or str(POLICY), "reference": args.reference}
     located = {role: models.locate_pinned(m, f"--{role}") for role, m in named.items() if m}
     scores = {} if args.reference else {"reference": tables.read_scores(REFERENCE)}
+    name = evaluation.name(args)
     with Checkpoints(
-        evaluation(args) or "final-eval",
+        name or "final-eval",
         accelerator,
         minutes=settings.runtime.checkpoint_minutes,
         inputs=[PAIRS, *located.values()],
@@ -70,7 +49,7 @@ def main(args: Namespace) -> None:
             return
         if args.output:
             write_json(args.output, values)
-        elif evaluation(args):
+        elif name:
             # The pipeline's own results stay what they are.
             print(json.dumps(values, indent=2))
         else:
@@ -79,4 +58,9 @@ def main(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, arguments=arguments, network=names_hub_id, lock=evaluation)
+    command.run(
+        main,
+        arguments=evaluation.arguments,
+        network=evaluation.names_hub_id,
+        lock=evaluation.name,
+    )
