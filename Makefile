@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep experiments test drill lint bench bench-scale check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -17,6 +17,16 @@ repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=na
 	@$(RUN) python recipes/use.py $(RECIPE)
 	@$(RUN) dvc repro
 	@cat results/table.md
+
+sweep: .venv/.installed ## Run by label noise and by objective, write results/sweep.md; SWEEP="--noise 0 0.5" for others
+	@$(RUN) python -m recipes.sweep $(SWEEP)
+
+# What `dvc exp show` would show of everything, without what hardly ever differs.
+COLUMNS := (?!Experiment|Created|results/metrics/final\.json:(pair_acc|margin)$$|loss$$|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)
+COUNTS := train\.(rows_read|pairs|skipped|truncated|identical|duplicates|.*_tokens)
+experiments: .venv/.installed ## List experiments with metrics and the params that differ; SHOW=-A for those of all commits
+	@$(RUN) dvc exp show --md --only-changed --hide-queued --hide-failed --drop '$(COLUMNS)' --drop '$(COUNTS)' $(SHOW) | \
+		sed -E 's#results/metrics/final\.json:(pair_acc|margin)#\1                           #'
 
 test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal

@@ -5,13 +5,14 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from preference import stopping
+from preference import durations, stopping
 from preference.errors import InputError, first_line, is_full_disk
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
@@ -37,6 +38,7 @@ def run(
     *,
     network: Callable[[argparse.Namespace], bool] = never,
     lock: Callable[[argparse.Namespace], str | None] = lambda args: None,
+    alone: bool = True,
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> None:
     """Run a stage's `main` and exit: 0, or 1 after one message on standard error.
@@ -45,6 +47,7 @@ def run(
         main: takes the parsed arguments; its module's docstring is the help text.
         network: whether the stage may reach the Hub; else every client is switched off.
         lock: name of what two at once must not do, None for the stage's own.
+        alone: whether two at once are refused.
         arguments: adds the stage's own command line options.
     """
     gc.freeze()
@@ -55,7 +58,8 @@ def run(
     arguments(parser)
     args = parser.parse_args()
     # Of several processes the first one tells, and on errors the first one of each host.
-    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    first = os.environ.get("RANK", "0") == "0"
+    level = logging.INFO if first else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for library in ("dvclive", "httpx", "httpx2", "filelock", "fsspec"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -71,8 +75,11 @@ def run(
     stopping.stop_at_once()
     first_of_host = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        with _alone(lock(args) or name):
+        with _alone(lock(args) or name) if first and alone else nullcontext():
+            began = time.monotonic()
             main(args)
+            if first and (stage := os.environ.get("DVC_STAGE")):
+                durations.record(stage, time.monotonic() - began)
     except InputError as error:
         _exit(f"error: {error}" if first_of_host else "", 1)
     except stopping.Stopped as stopped:
@@ -100,9 +107,6 @@ def _alone(name: str) -> Iterator[None]:
 
     DVC's own locks end with DVC's process; a stage that outlived it is still at work.
     """
-    if os.environ.get("RANK", "0") != "0":
-        yield
-        return
     LOCKS.mkdir(exist_ok=True)
     lock = FileLock(LOCKS / f"{name}.lock")
     try:

@@ -1,18 +1,30 @@
-"""Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`."""
+"""Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`.
+
+While training is at work they grow in `live/NAME`, where a dvc.yaml of their own shows them to
+`dvc plots show` and to DVC's editor extension.
+"""
 
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from preference.files import replacing, temporary_of
+from preference.errors import InputError
+from preference.files import remove, replacing, write_text
 from preference.metrics import Metrics
 from preference.optional import without
 
 with without("pandas", "dvclive"):  # only its tables of data points use it
     from dvclive import Live
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+LIVE, BOARD = Path("live"), Path("tensorboard")
+AXES = ("steps", "epochs")
+PLOTS = "dvc.yaml"
 
 
 class Curves:
@@ -26,20 +38,35 @@ class Curves:
         writes: whether this process is the one.
         start: curves of an interrupted run, which these go on.
         step: the last step in them.
+        tensorboard: write them for TensorBoard, too, in `tensorboard/NAME`.
+
+    Raises:
+        InputError: TensorBoard is wanted and not installed.
     """
 
     def __init__(
-        self, directory: Path, *, writes: bool, start: Path | None = None, step: int = 0
+        self,
+        directory: Path,
+        *,
+        writes: bool,
+        start: Path | None = None,
+        step: int = 0,
+        tensorboard: bool = False,
     ) -> None:
         self.step = step
-        self.place = temporary_of(directory)
+        self.place = LIVE / directory.name
         self._whole = ExitStack()
         self._live: dict[str, Live] = {}
+        self._board: SummaryWriter | None = None
         if writes:
-            self._whole.enter_context(replacing(directory))
+            if tensorboard:
+                self._board = _board(BOARD / directory.name, step, anew=start is None)
+            self._whole.enter_context(replacing(directory, self.place))
             if start is not None:
                 shutil.copytree(start, self.place)
-            for axis in ("steps", "epochs"):
+            plots = "".join(f"- {axis}/plots/metrics: {{x: step}}\n" for axis in AXES)
+            write_text(self.place / PLOTS, f"plots:\n{plots}")
+            for axis in AXES:
                 self._live[axis] = Live(
                     str(self.place / axis),
                     resume=start is not None,
@@ -62,6 +89,9 @@ class Curves:
             for name, value in values.items():
                 live.log_metric(name, value)
             live.make_summary()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{axis}/{name}", value, x)
 
     def __enter__(self) -> Self:
         return self
@@ -74,4 +104,23 @@ class Curves:
     ) -> None:
         for live in self._live.values():
             live.end()
+        if self._board is not None:
+            self._board.close()
+        if self._live:
+            remove(self.place / PLOTS)
         self._whole.__exit__(kind, error, traceback)
+
+
+def _board(place: Path, step: int, *, anew: bool) -> "SummaryWriter":
+    try:
+        # Few want it, and its import is slow.
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            f"params.yaml: runtime.tensorboard: it cannot be imported ({error}); pip install "
+            "tensorboard, or set it to false"
+        ) from None
+    if anew:
+        remove(place)
+    # What an interrupted run wrote after its last checkpoint is told again.
+    return SummaryWriter(str(place), purge_step=step + 1)

@@ -70,7 +70,13 @@ def stop_if_asked(accelerator: Accelerator, request: stopping.Request) -> None:
         raise stopping.Stopped(request.number or stopping.SIGNALS[-1])
 
 
-def save(accelerator: Accelerator, model: nn.Module, tokenizer_from: Path, out: Path) -> None:
+def save(
+    accelerator: Accelerator,
+    model: nn.Module,
+    tokenizer_from: Path,
+    out: Path,
+    card: str | None = None,
+) -> None:
     """Save the language model behind a trained scorer, once; all processes take part."""
     scorer = accelerator.unwrap_model(model)
     weights: models.Weights | None = None
@@ -85,4 +91,4 @@ def save(accelerator: Accelerator, model: nn.Module, tokenizer_from: Path, out: 
         names = {name: name.removeprefix("model.") for name in whole}
         weights = {names[n]: value for n, value in whole.items() if names[n] not in tied}
     if accelerator.is_main_process:
-        models.save(scorer.model, tokenizer_from, out, weights)
+        models.save(scorer.model, tokenizer_from, out, weights, card)

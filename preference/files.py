@@ -15,13 +15,16 @@ def temporary_of(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success move the file or directory there.
 
     On failure the temporary is removed and what stood at `path` stays as it was.
+
+    Args:
+        temporary: a path to be used instead, on the same file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = temporary_of(path), path.with_name(f".{path.name}.old")
+    temporary, old = temporary or temporary_of(path), path.with_name(f".{path.name}.old")
     # What a killed run left.
     if old.exists() and not path.exists():
         os.rename(old, path)

@@ -27,7 +27,7 @@ def pair_margins(scores: Scores, normalize: bool) -> np.ndarray:
 
 def dpo_metrics(policy: Scores, reference: Scores, normalize: bool, beta: float) -> Metrics:
     """DPO's loss, `dpo_acc` (share with the chosen reward strictly higher) and mean `reward`."""
-    chosen, rejected = _rewards(policy, reference, normalize, beta)
+    chosen, rejected = rewards(policy, reference, normalize, beta)
     reward = chosen - rejected
     return {
         "loss": float(np.mean(-log_expit(reward))),
@@ -43,14 +43,14 @@ def kto_metrics(
 
     Both halves of every pair count as examples. `pair_margin` is the margin by its other name.
     """
-    desired, undesired = _rewards(policy, reference, normalize, beta)
-    rewards = np.concatenate([desired, undesired])
-    labels = np.arange(len(rewards)) < len(desired)
-    above = np.where(labels, rewards - target_kl, target_kl - rewards)
+    desired, undesired = rewards(policy, reference, normalize, beta)
+    both = np.concatenate([desired, undesired])
+    labels = np.arange(len(both)) < len(desired)
+    above = np.where(labels, both - target_kl, target_kl - both)
     return {
         "loss": float(np.mean(-log_expit(above))),
-        "label_acc": float(np.mean((rewards > 0) == labels)),
-        "mean_reward": float(np.mean(rewards)),
+        "label_acc": float(np.mean((both > 0) == labels)),
+        "mean_reward": float(np.mean(both)),
         "desired_reward": float(np.mean(desired)),
         "undesired_reward": float(np.mean(undesired)),
         "pair_margin": pair_metrics(policy, normalize)["margin"],
@@ -68,13 +68,27 @@ def all_metrics(policy: Scores, reference: Scores, settings: Train, normalize: b
 def objective_metrics(
     policy: Scores, reference: Scores, settings: Train, normalize: bool
 ) -> Metrics:
-    """The metrics that need a reference, under the objective's own names."""
+    """The metrics that need a reference, the objective's under its own names."""
     if settings.objective == "dpo":
-        return dpo_metrics(policy, reference, normalize, settings.beta)
-    return kto_metrics(policy, reference, normalize, settings.beta, settings.kto.target_kl)
+        found = dpo_metrics(policy, reference, normalize, settings.beta)
+    else:
+        found = kto_metrics(policy, reference, normalize, settings.beta, settings.kto.target_kl)
+    return found | log_ratios(policy, reference, normalize)
 
 
-def _rewards(
+def log_ratios(policy: Scores, reference: Scores, normalize: bool) -> Metrics:
+    """Mean log-ratio of policy to reference, in nats, of chosen and of rejected responses.
+
+    Training that pushes both down shows here: the margin alone may grow all the same.
+    """
+    chosen, rejected = rewards(policy, reference, normalize, beta=1)
+    return {
+        "chosen_log_ratio": float(np.mean(chosen)),
+        "rejected_log_ratio": float(np.mean(rejected)),
+    }
+
+
+def rewards(
     policy: Scores, reference: Scores, normalize: bool, beta: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Implicit rewards beta x (policy - reference) of chosen and rejected, (pairs,) each."""

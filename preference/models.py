@@ -40,7 +40,8 @@ UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
-BASE = "base_model"  # key of config.json: which model training began with
+# Keys of config.json: which model training began with, and the params of SFT.
+BASE, SFT = "base_model", "sft"
 # The same function, by other names.
 TANH_GELUS = (NewGELUActivation, FastGELUActivation, AccurateGELUActivation)
 # What of a model is fetched: weights only as safetensors, and no code.
@@ -95,11 +96,16 @@ def locate_pinned(name: str, where: str) -> Path:
 
 
 def save(
-    model: PreTrainedModel, tokenizer_from: Path, out: Path, weights: Weights | None = None
+    model: PreTrainedModel,
+    tokenizer_from: Path,
+    out: Path,
+    weights: Weights | None = None,
+    card: str | None = None,
 ) -> None:
     """Save a trained model, with the tokenizer files of the model that it came from.
 
     Args:
+        card: what README.md says of it.
         weights: the model's own, gathered, where each process holds only a part.
     """
     with replacing(out) as temporary:
@@ -107,6 +113,8 @@ def save(
         for pattern in TOKENIZER_FILES:
             for file in tokenizer_from.glob(pattern):
                 shutil.copyfile(file, temporary / file.name)
+        if card is not None:
+            (temporary / "README.md").write_text(card, encoding="utf-8")
         checksums.seal(temporary)
 
 

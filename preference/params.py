@@ -1,7 +1,8 @@
 """`params.yaml`, typed and validated."""
 
 import difflib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -114,8 +115,17 @@ class Train(Optimization):
     kto: Kto
 
 
+class Samples(Section):
+    """What the models are asked to write, to be read side by side."""
+
+    prompts: Count
+    max_new_tokens: Count
+
+
 class Report(Section):
     decimals: Annotated[int, Field(ge=1, le=10)]
+    # Name of a file in recipes/published, with which the results are compared.
+    published: Annotated[str, Field(min_length=1)] | None
 
 
 class Runtime(Section):
@@ -127,6 +137,7 @@ class Runtime(Section):
     gradient_checkpointing: bool = False
     checkpoint_minutes: NonNegative | None = 5
     deterministic: bool = False
+    tensorboard: bool = False
 
 
 class Params(Section):
@@ -137,6 +148,7 @@ class Params(Section):
     sft: Optimization
     train: Train
     precision: Literal["fp32", "bf16", "fp16", "auto"]
+    samples: Samples
     report: Report
     runtime: Runtime = Runtime()
 
@@ -197,3 +209,19 @@ def leaf_keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[s
             yield from leaf_keys(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def spelled(value: object) -> str:
+    """A value as `params.yaml` has it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def flat(values: BaseModel | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by dotted key."""
+    if isinstance(values, BaseModel):
+        values = {name: getattr(values, name) for name in type(values).model_fields}
+    for name, value in values.items():
+        if isinstance(value, BaseModel | Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

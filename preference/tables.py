@@ -44,6 +44,18 @@ SCORES = pa.schema(
     ]
 )
 
+# One prompt of the test pairs, the response preferred in the data, and each model's answer.
+SAMPLES = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("prompt", pa.string()),
+        ("chosen", pa.string()),
+        ("base", pa.string()),
+        ("sft", pa.string()),
+        ("policy", pa.string()),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -105,11 +117,14 @@ class Pairs:
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence, prompt and response together."""
-        return int(
-            max(
-                (self.chosen_prompt_tokens + self.chosen.lengths).max(),
-                (self.rejected_prompt_tokens + self.rejected.lengths).max(),
-            )
+        return int(self.longest_sides.max())
+
+    @property
+    def longest_sides(self) -> np.ndarray:
+        """Tokens of each pair's longer sequence, (pairs,)."""
+        return np.maximum(
+            self.chosen_prompt_tokens + self.chosen.lengths,
+            self.rejected_prompt_tokens + self.rejected.lengths,
         )
 
 

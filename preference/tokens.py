@@ -23,7 +23,9 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
     """
     path, config = (directory / name for name in FILES)
     if not path.exists():
-        raise InputError(f"{path}: no such file; run dvc repro fetch-model")
+        raise InputError(
+            f"{path}: no such file; run dvc repro, or copy there the tokenizer of the model's base"
+        )
     checksums.require_undamaged(directory, FILES)
     tokenizer = read_tokenizer(path)
     tokenizer.no_truncation()

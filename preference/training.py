@@ -39,6 +39,7 @@ def fit(
     description: str,
     start: Metrics | None = None,
     checkpoints: Checkpoints,
+    tensorboard: bool = False,
 ) -> None:
     """Train the model behind `scorer`, in place.
 
@@ -55,6 +56,7 @@ def fit(
         curves: directory for the curves by step and the test metrics by epoch.
         start: test metrics before training; where they are not known, they are evaluated.
         checkpoints: where the state is kept, and found again by a run that was interrupted.
+        tensorboard: write the curves for TensorBoard, too.
 
     Raises:
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
@@ -87,6 +89,7 @@ def fit(
             writes=accelerator.is_main_process,
             start=found and found / CURVES,
             step=position.step,
+            tensorboard=tensorboard,
         ) as record,
         bar(description, settings.epochs * examples, objective.unit, visited) as progress,
     ):

@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-MARKERS = ("\n\nAssistant:", "\nAssistant:", "Assistant:")
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+MARKERS = (ASSISTANT, "\nAssistant:", "Assistant:")
 
 
 class Pair(NamedTuple):
@@ -50,6 +51,13 @@ def split(chosen: str, rejected: str) -> Pair | Unusable:
     end = _common(chosen, rejected)
     pair = Pair(chosen[:end].strip(), chosen[end:].strip(), rejected[end:].strip())
     return _first_empty(pair) or pair
+
+
+def questions(prompt: str) -> list[str]:
+    """What the human said in a prompt, turn by turn, in one line each."""
+    # A prompt that no marker ended was stripped.
+    turns = f"\n\n{prompt.lstrip()}".split(HUMAN)[1:]
+    return [" ".join(turn.partition(ASSISTANT)[0].split()) for turn in turns]
 
 
 def _common(first: str, second: str) -> int:

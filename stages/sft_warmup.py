@@ -5,7 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from preference import command, devices, distribution, objectives, params, scoring, tables, training
+from preference import (
+    command,
+    devices,
+    distribution,
+    models,
+    objectives,
+    params,
+    scoring,
+    tables,
+    training,
+)
 from preference.checkpoints import Checkpoints
 from preference.metrics import pair_metrics
 
@@ -22,6 +32,7 @@ def main(args: Namespace) -> None:
     scorer = scoring.open_model(
         BASE, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
     )
+    setattr(scorer.model.config, models.SFT, settings.sft.model_dump())
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         scores = scoring.score(model, test, accelerator, tokens_per_batch, "sft: test")
@@ -49,6 +60,7 @@ def main(args: Namespace) -> None:
             curves=CURVES,
             description="sft",
             checkpoints=checkpoints,
+            tensorboard=settings.runtime.tensorboard,
         )
 
 

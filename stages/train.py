@@ -5,7 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from preference import command, devices, distribution, params, scoring, tables, training, tuning
+from preference import (
+    command,
+    devices,
+    distribution,
+    models,
+    params,
+    scoring,
+    tables,
+    training,
+    tuning,
+)
 from preference.checkpoints import Checkpoints
 from preference.metrics import all_metrics
 
@@ -32,9 +42,21 @@ def main(args: Namespace) -> None:
         SFT, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
     )
 
+    title = f"SFT + {settings.train.objective.upper()}"
+    scores = {"SFT": reference, title: reference}
+
     def evaluate(model: nn.Module) -> dict[str, float]:
-        scores = scoring.score(model, test, accelerator, tokens_per_batch, "train: test")
-        return all_metrics(scores, reference, settings.train, normalize)
+        found = scoring.score(model, test, accelerator, tokens_per_batch, "train: test")
+        scores[title] = found
+        return all_metrics(found, reference, settings.train, normalize)
+
+    def save(model: nn.Module) -> None:
+        # Only now: its statistics take long to import.
+        from preference.card import model_card
+
+        sft = getattr(scorer.model.config, models.SFT, {})
+        card = model_card(settings, sft, pairs, test, scores)
+        distribution.save(accelerator, model, SFT, OUT, card)
 
     with Checkpoints(
         "train",
@@ -53,10 +75,11 @@ def main(args: Namespace) -> None:
             tokens_per_batch=tokens_per_batch,
             evaluate=evaluate,
             start=all_metrics(reference, reference, settings.train, normalize),
-            save=lambda model: distribution.save(accelerator, model, SFT, OUT),
+            save=save,
             curves=CURVES,
             description="train",
             checkpoints=checkpoints,
+            tensorboard=settings.runtime.tensorboard,
         )
 
 

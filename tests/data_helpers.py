@@ -54,7 +54,8 @@ PARAMS: dict[str, Any] = {
         "kto": {"target_kl": 0.0},
     },
     "precision": "fp32",
-    "report": {"decimals": 4},
+    "samples": {"prompts": 3, "max_new_tokens": 8},
+    "report": {"decimals": 4, "published": None},
 }
 
 

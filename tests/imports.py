@@ -1,10 +1,11 @@
-"""Which of the project's modules a module imports, directly or not, read from the source."""
+"""Which of the project's files a module needs, directly or not, read from the source."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("preference", "stages")
+TEMPLATES, READ = Path("preference/templates"), ("fill", "verbatim")
 
 
 def closure(module: Path) -> set[Path]:
@@ -20,15 +21,21 @@ def closure(module: Path) -> set[Path]:
 
 
 def imported(file: Path) -> list[Path]:
-    """The project's files named by the import statements of one file, wherever they stand."""
+    """The project's files that the imports and the templates of one file name, wherever they do."""
+    if file.suffix != ".py":
+        return []
     names: list[str] = []
+    templates: list[Path] = []
     for node in ast.walk(ast.parse((ROOT / file).read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in READ:
+            assert isinstance(node.args[0], ast.Constant), f"{file}: names no template"
+            templates.append(TEMPLATES / str(node.args[0].value))
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative imports are not followed"
             names += [node.module or ""]
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     paths = [Path(*name.split(".")) for name in names if name.split(".")[0] in PACKAGES]
     files = [path.with_suffix(".py") for path in paths] + [path / "__init__.py" for path in paths]
-    return sorted({file for file in files if (ROOT / file).exists()})
+    return sorted({file for file in [*files, *templates] if (ROOT / file).exists()})

@@ -40,6 +40,7 @@ STAGE_NAMES = [
     "sft-eval",
     "train",
     "final-eval",
+    "samples",
     "report",
 ]
 

@@ -1,6 +1,22 @@
 """Training params for tests; each test names only those that it is about."""
 
-from preference.params import Train
+from typing import Literal
+
+from preference.params import (
+    Data,
+    Demo,
+    Model,
+    Optimization,
+    Params,
+    Report,
+    Runtime,
+    Samples,
+    Scoring,
+    Train,
+)
+
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def train(**changes: object) -> Train:
@@ -20,3 +36,22 @@ def train(**changes: object) -> Train:
         "dropout": False,
     }
     return Train.model_validate(values | changes)
+
+
+def params(precision: Precision, device: Device, workers: int | None = None) -> Params:
+    """All of them, for tests that look at few."""
+    steps = train()
+    return Params(
+        seed=0,
+        data=Data(
+            source="demo", revision=None, train_pairs=1, eval_pairs=1, max_length=8, demo=Demo()
+        ),
+        model=Model(base="scratch", revision=None),
+        scoring=Scoring(length_normalize=True),
+        samples=Samples(prompts=1, max_new_tokens=1),
+        report=Report(decimals=4, published=None),
+        sft=Optimization(**steps.model_dump(include=set(Optimization.model_fields))),
+        train=steps,
+        precision=precision,
+        runtime=Runtime(device=device, workers=workers),
+    )

@@ -1,47 +1,17 @@
 """Device and precision, from what params ask for to what this machine has."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
-from settings import train
+from settings import Precision, params
 
 from preference import devices
 from preference.errors import InputError
-from preference.params import (
-    Data,
-    Demo,
-    Model,
-    Optimization,
-    Params,
-    Report,
-    Runtime,
-    Scoring,
-)
-
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+from preference.params import Runtime
 
 HAS_GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
-
-
-def params(precision: Precision, device: Device, workers: int | None = None) -> Params:
-    steps = train()
-    return Params(
-        seed=0,
-        data=Data(
-            source="demo", revision=None, train_pairs=1, eval_pairs=1, max_length=8, demo=Demo()
-        ),
-        model=Model(base="scratch", revision=None),
-        scoring=Scoring(length_normalize=True),
-        report=Report(decimals=4),
-        sft=Optimization(**steps.model_dump(include=set(Optimization.model_fields))),
-        train=steps,
-        precision=precision,
-        runtime=Runtime(device=device, workers=workers),
-    )
 
 
 @pytest.fixture(autouse=True)

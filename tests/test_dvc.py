@@ -14,12 +14,12 @@ from dvc.repo import Repo
 from preference import params
 
 STAGES = project.STAGES
-FROM_SFT = {"sft-warmup", "reference", "sft-eval", "train", "final-eval", "report"}
+TRAINED = {"train", "final-eval", "samples", "report"}
+FROM_SFT = {"sft-warmup", "reference", "sft-eval", *TRAINED}
 SCORED = {"baseline-eval", *FROM_SFT}
 PREPARED = {"prepare", *SCORED}
 FETCHED = {"fetch-data", *PREPARED}
 BASE = {"fetch-model", *PREPARED}
-TRAINED = {"train", "final-eval", "report"}
 
 # Every key of params.yaml with another value, and the stages that it can affect: those that read
 # the key and all that follow. DVC stops earlier where a stage writes what it wrote before.
@@ -63,13 +63,17 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "train.max_grad_norm": (2.0, TRAINED),
     "train.dropout": ("first-epoch", TRAINED),
     "precision": ("bf16", SCORED),
+    "samples.prompts": (2, {"samples", "report"}),
+    "samples.max_new_tokens": (5, {"samples", "report"}),
     "report.decimals": (3, {"report"}),
+    "report.published": ("gpt2-hh-rlhf", {"report"}),
     "runtime.device": ("cpu", set()),
     "runtime.tokens_per_batch": (500, set()),
     "runtime.workers": (1, set()),
     "runtime.gradient_checkpointing": (True, set()),
     "runtime.checkpoint_minutes": (0, set()),
     "runtime.deterministic": (True, set()),
+    "runtime.tensorboard": (True, set()),
 }
 
 
@@ -195,8 +199,8 @@ RAN: dict[str, tuple[object, set[str]]] = {
     "data.train_pairs": (50, PREPARED - {"baseline-eval"}),
     # Other weights, the same tokenizer: the pairs stay.
     "seed": (7, {"fetch-model", *SCORED}),
-    # More rows behind those that are used.
-    "data.demo.train_rows": (90, {"fetch-data", "prepare"}),
+    # More rows behind those that are used; the report lists the params.
+    "data.demo.train_rows": (90, {"fetch-data", "prepare", "report"}),
 }
 
 

@@ -91,7 +91,14 @@ def test_metrics_agree_with_a_plain_loop(
     for name, expected in (("dpo", dpo), ("kto", kto)):
         train = settings("dpo" if name == "dpo" else "kto", beta, target_kl)
         found = metrics.all_metrics(policy, reference, train, normalize)
-        assert found == close(pair | expected)
+        ratios = metrics.log_ratios(policy, reference, normalize)
+        assert found == close(pair | expected | ratios)
+        assert ratios == close(
+            {
+                "chosen_log_ratio": kto["desired_reward"] / beta,
+                "rejected_log_ratio": kto["undesired_reward"] / beta,
+            }
+        )
 
 
 # Means of the policy -2 and -4, then -1 and -1; of the reference -3 and -3, then -1.5 and -2.
@@ -110,6 +117,8 @@ def test_dpo_by_hand_over_means() -> None:
             "loss": (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(0.25))) / 2,
             "dpo_acc": 0.5,
             "reward": 0.375,
+            "chosen_log_ratio": 0.75,
+            "rejected_log_ratio": 0.0,
         }
     )
     assert found["loss"] == pytest.approx((0.3132617 + 0.8259394) / 2, abs=1e-7)
@@ -126,6 +135,8 @@ def test_dpo_by_hand_over_sums() -> None:
             "loss": (math.log(1 + math.exp(-2.5)) + math.log(1 + math.exp(-0.5))) / 2,
             "dpo_acc": 1.0,
             "reward": 1.5,
+            "chosen_log_ratio": 2.5,
+            "rejected_log_ratio": -0.5,
         }
     )
 
@@ -144,6 +155,8 @@ def test_kto_by_hand() -> None:
             "desired_reward": 0.375,
             "undesired_reward": 0.0,
             "pair_margin": 1.0,
+            "chosen_log_ratio": 0.75,
+            "rejected_log_ratio": 0.0,
         }
     )
 

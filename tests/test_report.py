@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from preference import report
 from preference.errors import InputError
 from preference.files import write_json
 from preference.statistics import Difference
-from preference.tables import Scores
+from preference.tables import RAW, Scores, writing
+from preference.transcripts import Pair
 
 BASELINE = {
     "pair_acc": 0.452,
@@ -43,11 +45,20 @@ def scores(chosen: list[float], rejected: list[float], tokens: list[int]) -> Sco
     return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
 
 
+NOTHING = report.Outcome("Nothing is published.")
+
+
+def markdown(
+    models: dict[str, dict[str, float]], comparisons: dict[str, report.Comparison], decimals: int
+) -> str:
+    return report.table(report.rows(models, comparisons, decimals), NOTHING)
+
+
 def test_the_table_to_the_letter() -> None:
     models = {"baseline": BASELINE, "SFT + DPO": FINAL}
     comparisons = {"SFT + DPO - baseline": GAINED, "SFT + DPO - SFT": LOST}
     assert (
-        report.table(models, comparisons, decimals=3)
+        markdown(models, comparisons, decimals=3)
         == """\
 | model | pair_acc | 95% interval | margin | 95% interval |
 | --- | ---: | :---: | ---: | :---: |
@@ -61,12 +72,14 @@ def test_the_table_to_the_letter() -> None:
 | SFT + DPO - baseline | margin | +0.193 | +0.170 to +0.216 | < 0.001 |
 | SFT + DPO - SFT | pair_acc | -0.010 | -0.031 to +0.011 | 0.407 |
 | SFT + DPO - SFT | margin | -0.001 | -0.020 to +0.018 | 0.001 |
+
+Nothing is published.
 """
     )
 
 
 def test_decimals_are_a_choice_but_for_p_values() -> None:
-    text = report.table({"baseline": BASELINE}, {"other": LOST}, decimals=2)
+    text = markdown({"baseline": BASELINE}, {"other": LOST}, decimals=2)
     assert "| baseline | 0.45 | 0.42 to 0.48 | -0.07 | -0.09 to -0.05 |" in text
     assert "| other | pair_acc | -0.01 | -0.03 to +0.01 | 0.407 |" in text
 
@@ -78,7 +91,7 @@ def test_what_one_pair_cannot_tell_is_not_available() -> None:
         "pair_acc": Difference(1.0, math.nan, math.nan, 1.0),
         "margin": Difference(0.5, math.nan, math.nan, math.nan),
     }
-    lines = report.table({"baseline": one}, {"other": unknown}, 2).splitlines()  # type: ignore[dict-item]
+    lines = markdown({"baseline": one}, {"other": unknown}, 2).splitlines()  # type: ignore[dict-item]
     assert lines[2] == "| baseline | 0.45 | 0.42 to 0.48 | -0.07 | n/a to n/a |"
     assert lines[3] == "| delta (other) | +1.00 | n/a to n/a | +0.50 | n/a to n/a |"
     assert lines[7] == "| other | pair_acc | +1.00 | n/a to n/a | 1.000 |"
@@ -91,7 +104,7 @@ def test_what_one_pair_cannot_tell_is_not_available() -> None:
 )
 def test_p_values(p_value: float, shown: str) -> None:
     comparison = {"margin": Difference(1.0, 0.5, 1.5, p_value)}
-    assert report.table({}, {"other": comparison}, 1).endswith(f"| {shown} |\n")
+    assert f"| {shown} |\n\n" in markdown({}, {"other": comparison}, 1)
 
 
 def test_compare_pairs_the_two_models_pair_by_pair() -> None:
@@ -129,3 +142,30 @@ def test_metrics_that_cannot_be_read_are_named(tmp_path: Path, content: str | No
         path.write_text(content)
     with pytest.raises(InputError, match=r"final\.json: cannot be read .*; run dvc repro"):
         report.read_metrics(path)
+
+
+def test_texts_are_those_of_the_prepared_rows(tmp_path: Path) -> None:
+    raw = tmp_path / "test.parquet"
+    dialogues = [f"\n\nHuman: {i}?\n\nAssistant: " for i in range(4)]
+    columns = {"chosen": [d + "yes" for d in dialogues], "rejected": [d + "no" for d in dialogues]}
+    columns["rejected"][2] = columns["chosen"][2]
+    columns["chosen"][3] = "\n\nHuman: other\n\nAssistant: yes"
+    with writing(raw, RAW) as writer:
+        writer.write_table(pa.table(columns, schema=RAW))
+    prompts = [d.rstrip() for d in dialogues]
+    assert report.read_texts(raw, np.array([1, 2])) == [
+        Pair(prompts[1], "yes", "no"),
+        Pair(prompts[2], "yes", "yes"),
+    ]
+    assert report.read_texts(raw, np.array([], dtype=int)) == []
+    with pytest.raises(InputError, match=r"test\.parquet: has no row 4"):
+        report.read_texts(raw, np.array([4]))
+
+
+def test_comparisons_are_written_flat() -> None:
+    assert report.flat({("sft", "final"): {"margin": LOST["margin"]}}) == {
+        "final_vs_sft_margin_difference": -0.0012,
+        "final_vs_sft_margin_low": -0.02,
+        "final_vs_sft_margin_high": 0.0176,
+        "final_vs_sft_margin_p_value": 0.001,
+    }

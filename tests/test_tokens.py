@@ -204,5 +204,5 @@ def test_an_end_of_sequence_that_is_not_in_the_vocabulary_is_refused(tmp_path: P
 
 
 def test_a_directory_without_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file; run dvc repro fetch-model"):
+    with pytest.raises(InputError, match="no such file; run dvc repro, or copy there"):
         tokens.load(tmp_path)

@@ -22,6 +22,12 @@ from preference.params import Optimization, Train
 from preference.tables import Pairs
 
 
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves grow in the working directory."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("project"))
+
+
 def train_settings(**changes: object) -> Train:
     values: dict[str, object] = {
         "beta": 0.5,

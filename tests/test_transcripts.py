@@ -5,7 +5,7 @@ from data_helpers import patient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference.transcripts import Pair, Unusable, split
+from preference.transcripts import Pair, Unusable, questions, split
 
 MARKERS = ("\n\nAssistant:", "\nAssistant:", "Assistant:")
 PIECES = ("\n\nHuman:", " ", "\n", "\t", "\u00a0", "a", "b", "is it", "é", "🙂", ":")
@@ -184,3 +184,21 @@ def test_swapping_the_dialogues_swaps_the_responses(row: tuple[str, str]) -> Non
         assert swapped == Pair(pair.prompt, pair.rejected, pair.chosen)
     else:
         assert isinstance(swapped, Unusable)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("\n\nHuman: Why?\n\nAssistant:", ["Why?"]),
+        ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n d\n\nAssistant:", ["a", "c d"]),
+        # Quoted, not said.
+        ("\n\nHuman: Is 'Human: x' or\nHuman: y right?\n\nAssistant:",
+         ["Is 'Human: x' or Human: y right?"]),
+        # As the longest common prefix of two texts leaves it.
+        ("Human: hm", ["hm"]),
+        ("\n\nHuman:\n\nAssistant:", [""]),
+        ("no marker", []),
+    ],
+)  # fmt: skip
+def test_questions_are_the_humans_turns(prompt: str, said: list[str]) -> None:
+    assert questions(prompt) == said
