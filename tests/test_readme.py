@@ -9,7 +9,7 @@ import project
 import pytest
 from ruamel.yaml import YAML
 
-from preference import published, report
+from preference import markdown, published, report
 from preference.statistics import Difference
 
 README = (project.ROOT / "README.md").read_text()
@@ -39,6 +39,12 @@ def test_results_are_those_of_the_committed_metrics() -> None:
     table = report.table(found, report.Outcome(published.NOTHING_PUBLISHED))
     assert (project.ROOT / "results/table.md").read_text() == table
     assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == table
+
+
+def test_sweep_began_with_these_results() -> None:
+    row = (project.ROOT / "results/sweep.md").read_text().splitlines()[2]
+    final = report.read_metrics(project.ROOT / "results/metrics/final.json")
+    assert row.startswith(f"| dpo | {' | '.join(markdown.estimates(final, decimals=4))} |")
 
 
 def test_default_is_the_committed_recipe() -> None:
