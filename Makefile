@@ -26,7 +26,7 @@ COLUMNS := (?!Experiment|Created|results/metrics/final\.json:(pair_acc|margin)$$
 COUNTS := train\.(rows_read|pairs|skipped|truncated|identical|duplicates|.*_tokens)
 experiments: .venv/.installed ## List experiments with metrics and the params that differ; SHOW=-A for those of all commits
 	@$(RUN) dvc exp show --md --only-changed --hide-queued --hide-failed --drop '$(COLUMNS)' --drop '$(COUNTS)' $(SHOW) | \
-		sed -E 's#results/metrics/final\.json:(pair_acc|margin)#\1                           #'
+		sed -E 's#results/metrics/final\.json:(pair_acc|margin)#\1                           #g'
 
 test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
