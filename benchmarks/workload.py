@@ -124,7 +124,7 @@ def environment(*, keep_freed: bool = False) -> dict[str, str]:
     if keep_freed:
         limit = str(2**62)
         found |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": limit}
-        found |= {"MALLOC_TOP_PAD_": str(memory.PAD)}
+        found |= {"MALLOC_TOP_PAD_": str(memory.PAD), "MALLOC_ARENA_MAX": "1"}
     return found
 
 

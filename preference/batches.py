@@ -25,8 +25,9 @@ Side = Literal["chosen", "rejected"]
 Layout = Literal["plain", "shared", "packed"]
 SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
 PADDING = -1  # segment of the positions that fill a row up
-# Packed rows are filled up to a multiple: a CPU's products are compiled anew for every size.
-MULTIPLE = 16
+# Packed rows are filled up to a multiple, and so are large batches of them: a CPU's products are
+# compiled anew for every size, and each that was compiled keeps a megabyte.
+MULTIPLE, WHOLE, LARGE = 16, 64, 1024
 
 
 class Item(NamedTuple):
@@ -70,7 +71,8 @@ class Batch:
         response: (scored,); which response of the batch each scored token belongs to.
         counts: (responses,); scored tokens of each response.
         shared: whether some row holds two responses.
-        lengths: positions that each packed row takes; none where rows are not packed.
+        lengths: positions that each packed row takes, the last one may be nothing but padding;
+            none where rows are not packed.
     """
 
     input_ids: Tensor
@@ -135,6 +137,9 @@ def make(pairs: Pairs, items: Sequence[Item], layout: Layout) -> Batch:
     packed = layout == "packed"
     if packed:
         lengths = _filled(lengths)
+        filling = -int(lengths.sum()) % WHOLE
+        if filling and lengths.sum() >= LARGE:
+            lengths = np.append(lengths, filling)
     shape = (1, int(lengths.sum())) if packed else (len(rows), int(lengths.max()))
     starts = np.append(0, np.cumsum(lengths)) if packed else np.arange(len(rows)) * shape[1]
     input_ids, position_ids, segments = np.zeros((3, shape[0] * shape[1]), dtype=np.int64)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 
-from preference import batches, distribution
+from preference import accumulation, batches, distribution
 from preference.batches import Layout
 from preference.errors import InputError
 from preference.objectives import Objective
@@ -64,7 +64,7 @@ class Gradients:
                 "out of memory: micro-batches of %d tokens from here on, with the same gradients",
                 self.tokens_per_batch,
             )
-            self.model.zero_grad()
+            accumulation.clear(self.model.parameters())
             clear_device_cache(garbage_collection=True)
 
     def _micro_batches(self, index: np.ndarray) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
 """The output layer and the log-probabilities of given tokens, in one differentiable step.
 
 Written apart, they keep several full tensors of (tokens, vocabulary), of which one in float32.
-Here a chunk of tokens at a time has its logits, in the precision of the product, and what the
-backward pass cannot cheaply keep it computes again.
+Here a part of the vocabulary at a time has its logits, in the precision of the product, and what
+the backward pass cannot cheaply keep it computes again.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from preference import accumulation
+
 CHUNK = 2**26  # logits computed at a time
+WIDTH = 8192  # entries of the vocabulary at a time on a CPU, whose products are slow beyond
 KEPT = 2**27  # logits kept for the backward pass; beyond, all are computed again
 BLOCK = 2**20  # logits that a CPU widens to float32 at a time: they stay in its cache
+CAST = "cast"  # attribute of a weight that has one: its version, and what it was cast to
+MULTIPLE = 64  # tokens are filled up to it: a CPU's products are compiled anew for every size
 
 
 def token_logps(head: nn.Linear, states: Tensor, targets: Tensor) -> Tensor:
@@ -39,65 +44,111 @@ class _TokenLogps(torch.autograd.Function):
         autocast = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if autocast else weight.dtype
         ctx.dtypes = states.dtype, weight.dtype
-        x, w = states.to(dtype), weight.to(dtype)
+        ctx.weight = weight if accumulation.in_place(weight) else None
+        tokens = len(states)
+        filling = -tokens % MULTIPLE
+        x, w = F.pad(states.to(dtype), (0, 0, 0, filling)), _cast(weight, dtype)
+        targets = F.pad(targets, (0, filling))
         b = None if bias is None else bias.to(dtype)
         wide = torch.promote_types(dtype, torch.float32)
-        normalizers, logps = (torch.empty(len(x), dtype=wide, device=x.device) for _ in range(2))
         keep = any(ctx.needs_input_grad) and len(x) * len(w) <= KEPT
-        kept = []
+        kept, parts = [], []
+        found = torch.zeros(len(x), dtype=wide, device=x.device)
         with torch.autocast(kind, enabled=False):
-            for chunk in _slices(len(x), CHUNK // len(w)):
-                logits = F.linear(x[chunk], w, b)
-                for rows, block in _blocks(logits, chunk.start):
-                    wider = block.to(wide)
+            for part in _parts(x, w):
+                logits = F.linear(x, w[part], None if b is None else b[part])
+                normalizers = torch.empty_like(found)
+                for rows in _blocks(logits):
+                    wider = logits[rows].to(wide)
                     normalizers[rows] = wider.logsumexp(1)
-                    logps[rows] = wider.gather(1, targets[rows, None]).squeeze(1)
+                    place, inside = _place(targets[rows], part)
+                    found[rows] += wider.gather(1, place).squeeze(1) * inside
+                parts.append(normalizers)
                 if keep:
                     kept.append(logits)
-        logps -= normalizers
+        normalizers = torch.stack(parts).logsumexp(0)
         ctx.kept = kept
         ctx.save_for_backward(x, w, b, targets, normalizers)
-        return logps
+        return (found - normalizers)[:tokens]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
         x, w, b, targets, normalizers = ctx.saved_tensors
+        (gradient,) = gradients
+        tokens = len(gradient)
+        gradient = F.pad(gradient, (0, len(x) - tokens)).to(normalizers.dtype)
         # Each is overwritten with its gradient; a second backward pass computes them again.
         kept, ctx.kept = ctx.kept, []
         for_states, for_weight, for_bias, _ = ctx.needs_input_grad
-        states = torch.empty_like(x) if for_states else None
-        weight = bias = None
-        for number, chunk in enumerate(_slices(len(x), CHUNK // len(w))):
-            logits = kept[number] if kept else F.linear(x[chunk], w, b)
-            for rows, block in _blocks(logits, chunk.start):
-                softmax = (block.to(normalizers.dtype) - normalizers[rows, None]).exp_()
-                scale = -gradient[rows, None].to(softmax.dtype)
-                softmax.scatter_add_(1, targets[rows, None], -torch.ones_like(scale))
-                block.copy_(softmax.mul_(scale))
+        states = torch.zeros_like(x, dtype=normalizers.dtype) if for_states else None
+        weight = (
+            torch.empty_like(w, dtype=ctx.dtypes[1]) if for_weight and ctx.weight is None else None
+        )
+        bias = torch.empty_like(b, dtype=normalizers.dtype) if for_bias else None
+        for number, part in enumerate(_parts(x, w)):
+            logits = kept[number] if kept else F.linear(x, w[part], None if b is None else b[part])
+            for rows in _blocks(logits):
+                softmax = (logits[rows].to(normalizers.dtype) - normalizers[rows, None]).exp_()
+                scale = -gradient[rows, None]
+                place, inside = _place(targets[rows], part)
+                softmax.scatter_add_(1, place, -inside[:, None].to(softmax.dtype))
+                logits[rows] = softmax.mul_(scale)
             if states is not None:
-                states[chunk] = logits @ w
+                states += logits @ w[part]
             if for_weight:
-                part = logits.t() @ x[chunk]
-                weight = part.to(ctx.dtypes[1]) if weight is None else weight.add_(part)
-            if for_bias:
-                total = logits.sum(0, dtype=normalizers.dtype)
-                bias = total if bias is None else bias.add_(total)
+                product = logits.t() @ x
+                if ctx.weight is not None:
+                    accumulation.add(ctx.weight, part.start, product)
+                elif weight is not None:
+                    weight[part] = product
+            if bias is not None:
+                bias[part] = logits.sum(0, dtype=normalizers.dtype)
         return (
-            None if states is None else states.to(ctx.dtypes[0]),
+            None if states is None else states[:tokens].to(ctx.dtypes[0]),
             weight,
             None if bias is None else bias.to(ctx.dtypes[1]),
             None,
         )
 
 
+def remember_cast(head: nn.Linear) -> None:
+    """Keep the output layer's weight in the precision of products for as long as it stays as it is.
+
+    Not for sharded weights, whose values come and go without a trace.
+    """
+    setattr(head.weight, CAST, None)
+
+
+def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    if weight.dtype == dtype or not hasattr(weight, CAST):
+        return weight.to(dtype)
+    version, cast = getattr(weight, CAST) or (None, torch.empty_like(weight, dtype=dtype))
+    if version != weight._version or cast.dtype != dtype:
+        # In place where it can be: new memory is slower than the cast.
+        cast = cast.copy_(weight) if cast.dtype == dtype else weight.to(dtype)
+        setattr(weight, CAST, (weight._version, cast))
+    return cast
+
+
+def _parts(x: Tensor, w: Tensor) -> Iterator[slice]:
+    """Parts of the vocabulary whose logits are there at a time."""
+    width = max(1, CHUNK // max(1, len(x)))
+    return _slices(len(w), min(WIDTH, width) if x.device.type == "cpu" else width)
+
+
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    """Rows of a part, few enough for the cache on a CPU."""
+    rows, width = logits.shape
+    return _slices(rows, BLOCK // width if logits.device.type == "cpu" else rows)
+
+
+def _place(targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    """Where targets stand in a part of the vocabulary, (tokens, 1), and which do, (tokens,)."""
+    place = targets - part.start
+    inside = (place >= 0) & (place < part.stop - part.start)
+    return place.clamp(0, part.stop - part.start - 1)[:, None], inside
+
+
 def _slices(length: int, size: int) -> Iterator[slice]:
     size = max(1, size)
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
-
-
-def _blocks(logits: Tensor, offset: int) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of a chunk, small enough for the cache on a CPU, with where they stand in the whole."""
-    rows, vocabulary = logits.shape
-    for part in _slices(rows, BLOCK // vocabulary if logits.device.type == "cpu" else rows):
-        yield slice(offset + part.start, offset + part.stop), logits[part]

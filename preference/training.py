@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
-from preference import distribution, stopping
+from preference import accumulation, distribution, stopping
 from preference.checkpoints import CURVES, Checkpoints, Position
 from preference.curves import Curves
 from preference.errors import InputError
@@ -75,6 +75,8 @@ def fit(
         optimizer, int(settings.warmup_ratio * steps), max(1, steps)
     )
     layout = scorer.abilities.layout
+    if accelerator.num_processes == 1 and accelerator.device.type == "cpu":
+        accumulation.prepare(scorer.model)
     model, optimizer = accelerator.prepare(scorer, optimizer)
     torch.manual_seed(seed + accelerator.process_index)
     gradients = Gradients(model, objective, pairs, layout, accelerator, tokens_per_batch)
@@ -120,7 +122,7 @@ def fit(
                         )
                     rate = schedule.get_last_lr()[0]
                     optimizer.step()
-                    optimizer.zero_grad()
+                    accumulation.clear(model.parameters())
                     if not accelerator.optimizer_step_was_skipped:
                         schedule.step()
                     record.add_step(loss=loss, learning_rate=rate, grad_norm=norm)

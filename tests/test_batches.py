@@ -73,6 +73,22 @@ def test_packed_rows_by_hand() -> None:
     assert [span.tokens for span in batch.model_inputs()["spans"]] == [16, 16]
 
 
+def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
+    pairs = naive.make_pairs([([5] * 100, [7] * 100, [9] * 37)], 300)
+    for copies, filling in ((4, []), (5, [16]), (8, [])):
+        items = [Item(0, BOTH)] * copies
+        batch = batches.make(pairs, items, "packed")
+        assert batch.lengths == (*[240] * copies, *filling)
+        assert batch.input_ids.shape == (1, sum(batch.lengths))
+        assert batch.segments[0, 240 * copies :].tolist() == [-1] * sum(filling)
+    # Nothing that counts sees or predicts from it, and it sees something itself.
+    batch = batches.make(pairs, [Item(0, BOTH)] * 5, "packed")
+    assert int(batch.predicted_from.max()) < 240 * 5
+    *_, last = batch.model_inputs()["spans"]
+    assert last.tokens == 16
+    assert all((row == 0).any() for row in last.bias)
+
+
 def test_second_response_sees_the_prompt_and_itself() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
     (span,) = batches.make(pairs, [Item(0, BOTH)], "packed").model_inputs()["spans"]

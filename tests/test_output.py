@@ -1,4 +1,4 @@
-"""The output layer's log-probabilities against autograd, whole and in chunks."""
+"""The output layer's log-probabilities against autograd, whole and in parts."""
 
 import pytest
 import torch
@@ -26,14 +26,17 @@ def expected(layer: nn.Linear, states: Tensor, targets: Tensor) -> Tensor:
     return -F.cross_entropy(layer(states), targets, reduction="none")
 
 
-@pytest.fixture(params=["whole", "chunks", "recomputed"])
+@pytest.fixture(params=["whole", "parts", "narrow", "recomputed"])
 def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How the work is divided: 23 tokens in chunks of 5, these in blocks of 2."""
+    """How the work is divided: 23 tokens, filled up to 24, the vocabulary in parts of 7."""
+    monkeypatch.setattr(output, "MULTIPLE", 4)
     if request.param != "whole":
-        monkeypatch.setattr(output, "CHUNK", 5 * VOCABULARY + 1)
-        monkeypatch.setattr(output, "BLOCK", 2 * VOCABULARY)
+        monkeypatch.setattr(output, "WIDTH", 7)
+        monkeypatch.setattr(output, "BLOCK", 5 * 7)
+    if request.param == "narrow":
+        monkeypatch.setattr(output, "CHUNK", 3 * 24)
     if request.param == "recomputed":
-        monkeypatch.setattr(output, "KEPT", 22 * VOCABULARY)
+        monkeypatch.setattr(output, "KEPT", 23 * VOCABULARY)
 
 
 @pytest.mark.usefixtures("cut")
@@ -80,3 +83,36 @@ def test_autocast_computes_products_in_bf16_and_the_rest_in_float32() -> None:
     assert states.grad.dtype == layer.weight.grad.dtype == torch.float32
     exact = torch.autograd.grad(expected(layer, states, targets), states, weights)[0]
     torch.testing.assert_close(states.grad, exact, rtol=0.05, atol=0.02)
+
+
+def test_a_remembered_cast_follows_its_weight() -> None:
+    layer, (states, targets, _) = head(bias=False, dtype=torch.float32), inputs(torch.float32)
+    output.remember_cast(layer)
+
+    def scored(dtype: torch.dtype) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", dtype):
+            return output.token_logps(layer, states, targets)
+
+    first = scored(torch.bfloat16)
+    kept = getattr(layer.weight, output.CAST)[1]
+    assert torch.equal(scored(torch.bfloat16), first)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    logits = (states.bfloat16() @ layer.weight.bfloat16().T).float()
+    wanted = -F.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(scored(torch.bfloat16), wanted.detach())
+    # In the same place, which nothing else has kept.
+    assert getattr(layer.weight, output.CAST)[1] is kept
+    assert not torch.equal(scored(torch.float16), scored(torch.bfloat16))
+
+
+def test_a_cast_that_a_graph_needs_is_not_changed_silently() -> None:
+    layer, (states, targets, weights) = head(bias=False, dtype=torch.float32), inputs(torch.float32)
+    output.remember_cast(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = output.token_logps(layer, states, targets)
+        with torch.no_grad():
+            layer.weight.mul_(2)
+        output.token_logps(layer, states, targets)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        found.backward(weights)
