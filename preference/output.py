@@ -18,7 +18,6 @@ CHUNK = 2**26  # logits computed at a time
 WIDTH = 8192  # entries of the vocabulary at a time on a CPU, whose products are slow beyond
 KEPT = 2**27  # logits kept for the backward pass; beyond, all are computed again
 BLOCK = 2**20  # logits that a CPU widens to float32 at a time: they stay in its cache
-CAST = "cast"  # attribute of a weight that has one: its version, and what it was cast to
 MULTIPLE = 64  # tokens are filled up to it: a CPU's products are compiled anew for every size
 
 
@@ -47,7 +46,7 @@ class _TokenLogps(torch.autograd.Function):
         ctx.weight = weight if accumulation.in_place(weight) else None
         tokens = len(states)
         filling = -tokens % MULTIPLE
-        x, w = F.pad(states.to(dtype), (0, 0, 0, filling)), _cast(weight, dtype)
+        x, w = F.pad(states.to(dtype), (0, 0, 0, filling)), weight.to(dtype)
         targets = F.pad(targets, (0, filling))
         b = None if bias is None else bias.to(dtype)
         wide = torch.promote_types(dtype, torch.float32)
@@ -109,25 +108,6 @@ class _TokenLogps(torch.autograd.Function):
             None if bias is None else bias.to(ctx.dtypes[1]),
             None,
         )
-
-
-def remember_cast(head: nn.Linear) -> None:
-    """Keep the output layer's weight in the precision of products for as long as it stays as it is.
-
-    Not for sharded weights, whose values come and go without a trace.
-    """
-    setattr(head.weight, CAST, None)
-
-
-def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    if weight.dtype == dtype or not hasattr(weight, CAST):
-        return weight.to(dtype)
-    version, cast = getattr(weight, CAST) or (None, torch.empty_like(weight, dtype=dtype))
-    if version != weight._version or cast.dtype != dtype:
-        # In place where it can be: new memory is slower than the cast.
-        cast = cast.copy_(weight) if cast.dtype == dtype else weight.to(dtype)
-        setattr(weight, CAST, (weight._version, cast))
-    return cast
 
 
 def _parts(x: Tensor, w: Tensor) -> Iterator[slice]:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 
-from preference import batches, checksums, devices, distribution, models, output, stopping
+from preference import batches, checksums, devices, distribution, models, stopping
 from preference.checkpoints import Checkpoints
 from preference.errors import InputError
 from preference.logprobs import ResponseLogps, probe
@@ -37,8 +37,6 @@ def open_model(
     models.check_length(model, longest)
     if runtime.gradient_checkpointing:
         models.checkpoint_gradients(model)
-    if not distribution.sharded(accelerator):
-        output.remember_cast(model.get_output_embeddings())
     scorer = ResponseLogps(model, distribution.agreed(accelerator, probe(model, longest)))
     return scorer if to_train else distribution.divided(accelerator, scorer)
 

@@ -83,36 +83,3 @@ def test_autocast_computes_products_in_bf16_and_the_rest_in_float32() -> None:
     assert states.grad.dtype == layer.weight.grad.dtype == torch.float32
     exact = torch.autograd.grad(expected(layer, states, targets), states, weights)[0]
     torch.testing.assert_close(states.grad, exact, rtol=0.05, atol=0.02)
-
-
-def test_a_remembered_cast_follows_its_weight() -> None:
-    layer, (states, targets, _) = head(bias=False, dtype=torch.float32), inputs(torch.float32)
-    output.remember_cast(layer)
-
-    def scored(dtype: torch.dtype) -> Tensor:
-        with torch.no_grad(), torch.autocast("cpu", dtype):
-            return output.token_logps(layer, states, targets)
-
-    first = scored(torch.bfloat16)
-    kept = getattr(layer.weight, output.CAST)[1]
-    assert torch.equal(scored(torch.bfloat16), first)
-    with torch.no_grad():
-        layer.weight.mul_(2)
-    logits = (states.bfloat16() @ layer.weight.bfloat16().T).float()
-    wanted = -F.cross_entropy(logits, targets, reduction="none")
-    torch.testing.assert_close(scored(torch.bfloat16), wanted.detach())
-    # In the same place, which nothing else has kept.
-    assert getattr(layer.weight, output.CAST)[1] is kept
-    assert not torch.equal(scored(torch.float16), scored(torch.bfloat16))
-
-
-def test_a_cast_that_a_graph_needs_is_not_changed_silently() -> None:
-    layer, (states, targets, weights) = head(bias=False, dtype=torch.float32), inputs(torch.float32)
-    output.remember_cast(layer)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = output.token_logps(layer, states, targets)
-        with torch.no_grad():
-            layer.weight.mul_(2)
-        output.token_logps(layer, states, targets)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        found.backward(weights)

@@ -13,12 +13,12 @@ from accelerate.state import AcceleratorState
 from settings import train
 from transformers import PreTrainedModel
 
-from preference import objectives, training, tuning
+from preference import batches, models, objectives, scoring, training, tuning
 from preference.batches import Layout
 from preference.checkpoints import Checkpoints
 from preference.errors import InputError
 from preference.logprobs import Abilities, ResponseLogps
-from preference.params import Optimization, Train
+from preference.params import Optimization, Runtime, Train
 from preference.tables import Pairs
 
 
@@ -266,3 +266,40 @@ def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
     )
     curve = (tmp_path / "epochs/plots/metrics/pair_acc.tsv").read_text()
     assert curve == "step\tpair_acc\n0\t0.25\n1\t0.75\n"
+
+
+def test_every_step_in_bf16_sees_the_weights_of_the_step_before(tmp_path: Path) -> None:
+    """What the trained scorer says is what a fresh one with its weights says."""
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    pairs = naive.make_pairs(naive.random_texts(8), max_length=40)
+    naive.gpt2().save_pretrained(tmp_path)
+    # As a stage opens it.
+    scorer = scoring.open_model(tmp_path, pairs.longest, accelerator, Runtime(), to_train=True)
+    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+
+    def scored(model: ResponseLogps) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return model(batches.make(pairs, items, model.abilities.layout))
+
+    before = scored(scorer)
+    training.fit(
+        scorer,
+        objectives.sft(pairs),
+        pairs,
+        train_settings(learning_rate=3e-2),
+        accelerator,
+        seed=1,
+        tokens_per_batch=10_000,
+        evaluate=lambda model: {},
+        save=lambda model: None,
+        curves=Path("curves"),
+        description="test",
+        checkpoints=Checkpoints("test", accelerator),
+    )
+    AcceleratorState._reset_state(True)
+    fresh = models.load(tmp_path)
+    fresh.load_state_dict(scorer.model.state_dict())
+    after = scored(scorer)
+    assert not torch.allclose(after, before, rtol=0.05)
+    torch.testing.assert_close(after, scored(ResponseLogps(fresh, scorer.abilities)))
