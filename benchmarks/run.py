@@ -44,9 +44,11 @@ class Run:
 
     def once(self, load: Workload) -> dict[str, float]:
         command = [self.system, self.work, str(load.directory), self.precision]
+        given = bool(self.options.get("allocator"))
+        trains = self.system == "this" and self.work != "scoring"
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
-            env=workload.environment(keep_freed=bool(self.options.get("allocator"))),
+            env=workload.environment(heap=trains or given, keep_freed=given),
             capture_output=True,
             text=True,
             check=False,

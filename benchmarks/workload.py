@@ -114,13 +114,16 @@ def make(
     return workload
 
 
-def environment(*, keep_freed: bool = False) -> dict[str, str]:
+def environment(*, heap: bool = False, keep_freed: bool = False) -> dict[str, str]:
     """Of a run: offline, without progress bars.
 
     Args:
+        heap: start the process as dvc.yaml starts the stages that train.
         keep_freed: give the allocator what `preference.memory` gives it, by its own variables.
     """
     found = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    if heap:
+        found |= {"GLIBC_TUNABLES": memory.TUNABLES}
     if keep_freed:
         limit = str(2**62)
         found |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": limit}

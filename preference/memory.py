@@ -5,6 +5,11 @@ import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 PAD = 64 * 2**20
+# What glibc reads of its environment when a process starts, and cannot be told later; dvc.yaml
+# gives it to the stages that train. Tensors are aligned: glibc takes a little more than asked for
+# and gives the rest back, as pieces of a hundred bytes. Where these are kept for small requests,
+# in place of joining what is freed beside them, no block fits the hole of one of its size.
+TUNABLES = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 
 
 def keep_freed() -> None:

@@ -91,7 +91,11 @@ def test_workers_are_torchs_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_micro_batches_are_sized_by_device_unless_params_say_so() -> None:
+def test_micro_batches_are_sized_by_device_unless_params_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     accelerator = devices.accelerator(params("fp32", "cpu"))
-    assert devices.tokens_per_batch(Runtime(), accelerator) == 2048
+    for capabilities, expected in (({}, 1536), ({"amx_tile": True}, 2048)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert devices.tokens_per_batch(Runtime(), accelerator) == expected
     assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77

@@ -11,7 +11,7 @@ import pytest
 from accelerate.state import AcceleratorState
 from dvc.repo import Repo
 
-from preference import params
+from preference import memory, params
 
 STAGES = project.STAGES
 TRAINED = {"train", "final-eval", "samples", "report"}
@@ -86,6 +86,12 @@ def test_deps_are_the_real_import_graph(name: str) -> None:
     deps = {Path(dep) for dep in STAGES[name]["deps"]}
     code = {dep for dep in deps if dep.parts[0] in imports.PACKAGES}
     assert code == imports.closure(Path("stages", f"{name.replace('-', '_')}.py"))
+
+
+def test_stages_that_train_are_started_with_a_heap_that_fills_its_holes() -> None:
+    given = f"env GLIBC_TUNABLES={memory.TUNABLES} "
+    stages = Repo(str(project.ROOT)).index.stages
+    assert {s.addressing for s in stages if s.cmd.startswith(given)} == {"sft-warmup", "train"}
 
 
 @pytest.mark.parametrize("name", STAGES)

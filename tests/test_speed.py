@@ -1,5 +1,6 @@
 """What makes it fast changes nothing: fused activations, imports without extras, memory kept."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from preference import models
+from preference import memory, models
 
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_fast", "gelu_accurate"])
@@ -69,6 +70,38 @@ def test_freed_memory_stays_with_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # 128 MiB five times would be 160,000 pages.
     assert int(done.stdout) < 1_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an allocator setting of glibc")
+def test_a_block_fits_the_hole_that_one_of_its_size_left() -> None:
+    """Small objects that stay, made while there was a hole, would stand in its way."""
+    code = (
+        "import torch\n"
+        "from preference import memory\n"
+        "memory.keep_freed()\n"
+        "stay, places = [], set()\n"
+        "below, block, above = (torch.empty(2**20) for _ in range(3))\n"
+        "for _ in range(50):\n"
+        "    block = None\n"
+        # Of the sizes that alignment leaves over.
+        "    stay += [torch.empty(size) for size in range(1, 8)]\n"
+        "    block = torch.empty(2**20)\n"
+        "    places.add(block.data_ptr())\n"
+        "print(len(places))\n"
+    )
+    found = {
+        tunables: int(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "GLIBC_TUNABLES": tunables},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for tunables in ("", memory.TUNABLES)
+    }
+    assert found[memory.TUNABLES] < 5, found
 
 
 def test_stages_start_without_what_they_do_not_use() -> None:
