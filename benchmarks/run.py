@@ -44,11 +44,12 @@ class Run:
 
     def once(self, load: Workload) -> dict[str, float]:
         command = [self.system, self.work, str(load.directory), self.precision]
-        given = bool(self.options.get("allocator"))
-        trains = self.system == "this" and self.work != "scoring"
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
-            env=workload.environment(heap=trains or given, keep_freed=given),
+            env=workload.environment(
+                heap=self.system == "this" and self.work != "scoring",
+                keep_freed=bool(self.options.get("allocator")),
+            ),
             capture_output=True,
             text=True,
             check=False,

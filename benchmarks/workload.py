@@ -119,10 +119,10 @@ def environment(*, heap: bool = False, keep_freed: bool = False) -> dict[str, st
 
     Args:
         heap: start the process as dvc.yaml starts the stages that train.
-        keep_freed: give the allocator what `preference.memory` gives it, by its own variables.
+        keep_freed: also give the allocator what `preference.memory` gives it, by its own variables.
     """
     found = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    if heap:
+    if heap or keep_freed:
         found |= {"GLIBC_TUNABLES": memory.TUNABLES}
     if keep_freed:
         limit = str(2**62)
