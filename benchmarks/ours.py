@@ -11,9 +11,14 @@ from preference.checkpoints import Checkpoints
 
 
 def measure(work: str, workload: Workload, precision: str, options: dict[str, object]) -> Measured:
-    """Train on the cached reference, or score; the reference's own time is `reference_seconds`."""
+    """Train on the cached reference, or score; the reference's own time is `reference_seconds`.
+
+    Args:
+        options: `train.kto`'s, where they differ from the default.
+    """
     settings = params.load(workload.params)
-    settings = settings.model_copy(update={"precision": precision})
+    train = settings.train.model_copy(update={"kto": settings.train.kto.model_copy(update=options)})
+    settings = settings.model_copy(update={"precision": precision, "train": train})
     accelerator = devices.accelerator(settings)
     tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
     pairs = workload.prepared()

@@ -135,7 +135,9 @@ def _runs(work: str, tried: list[Run], device: str, precision: str) -> list[Run]
     if device == "cpu" and work == "dpo":
         # What of the difference is this pipeline's way with memory, and not its own work.
         runs.append(Run(work, "trl", peer.precision, {**peer.options, "allocator": True}))
-    return [*runs, Run(work, "original", "fp32")] if work == "dpo" else runs
+    if work == "kto":
+        return [*runs, Run(work, "this", precision, {"shuffle": "pairs"})]
+    return [*runs, Run(work, "original", "fp32")]
 
 
 def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[str, Any]:

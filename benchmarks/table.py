@@ -9,7 +9,9 @@ SYSTEM = {"this": "this pipeline", "trl": "TRL", "original": "the original way"}
 
 def markdown(found: dict[str, Any]) -> str:
     """One row a system; ratios are against this pipeline on the same work."""
-    ours = {row["work"]: row for row in found["rows"] if row["system"] == "this"}
+    ours = {
+        row["work"]: row for row in found["rows"] if row["system"] == "this" and not row["options"]
+    }
     lines = [
         "| work | system | s / pair | times this | without reference | peak memory "
         "| share of peak |",
@@ -46,6 +48,8 @@ def inserted(text: str, found: dict[str, Any]) -> str:
 def _options(options: dict[str, Any]) -> str:
     if not options:
         return ""
+    if "shuffle" in options:
+        return f" (`kto.shuffle: {options['shuffle']}`)"
     if "reference" in options:
         return " (policy only)"
     reference = "precomputed" if options["precompute"] else "every step"

@@ -3,8 +3,8 @@
 A model-wide mask over rows that lie end to end would be quadratic in all of them. Here a row is a
 call of its own.
 
-On a CPU in bf16, the kernel's backward pass takes longer than the few products that it consists of;
-there it is written out.
+On a CPU in bf16, the kernel takes longer than the few products that it consists of, above all in
+its backward pass; there it is written out.
 """
 
 from typing import Any
@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from preference.batches import Span
 
 NAME = "by_row"
+LONG = 512  # tokens of a row beyond which its weights, (heads, tokens, tokens), are not kept
 # What a kernel call may be told beside these would change the numbers, and is not known here.
 HARMLESS = ("is_causal", "use_cache", "output_attentions", "output_hidden_states", "position_ids")
 
@@ -58,7 +59,7 @@ def by_row(
     found: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
-        if _slow_backward(q, k, v) and not dropout and q.shape[1] == k.shape[1]:
+        if _slow_kernel(q, k, v) and not dropout and q.shape[1] == k.shape[1]:
             scale = q.shape[-1] ** -0.5 if scaling is None else scaling
             found.append(_Attention.apply(q, k, v, bias, scale).transpose(1, 2))  # type: ignore[no-untyped-call]
             return
@@ -76,42 +77,51 @@ def by_row(
     return torch.cat(found, dim=1), None
 
 
-def _slow_backward(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and all(
-        tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16 for tensor in tensors
-    )
+def _slow_kernel(*tensors: Tensor) -> bool:
+    return all(tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16 for tensor in tensors)
 
 
 class _Attention(torch.autograd.Function):
-    """The kernel's forward pass; backward, softmax(scale q k^T + bias) v differentiated by hand.
+    """softmax(scale q k^T + bias) v, and its derivative by hand.
 
-    The weights are computed again, in float32, so that none are kept.
+    Scores and softmax are in float32, the weights in the precision of the values. They grow by the
+    square of a row: a long one is left to the kernel, and has them in its backward pass only.
     """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
     ) -> Tensor:
-        ctx.save_for_backward(query, key, value, bias)
         ctx.scale = scale
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, is_causal=bias is None, scale=scale
-        )
+        if query.shape[-2] > LONG:
+            ctx.save_for_backward(query, key, value, bias, None)
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask=bias, is_causal=bias is None, scale=scale
+            )
+        weights = _weights(query, key, bias, scale)
+        ctx.save_for_backward(query, key, value, bias, weights)
+        return weights @ value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        query, key, value, bias = ctx.saved_tensors
-        scores = (query.float() * ctx.scale) @ key.float().mT
-        if bias is None:
-            bias = scores.new_full(scores.shape[-2:], -torch.inf).triu_(1)
-        weights = scores.add_(bias).softmax(-1)
-        for_weights = (gradient @ value.mT).float()
-        for_scores = torch._softmax_backward_data(for_weights, weights, -1, torch.float32)
-        for_scores = for_scores.to(query.dtype)
+        query, key, value, bias, weights = ctx.saved_tensors
+        if weights is None:
+            weights = _weights(query, key, bias, ctx.scale)
+        for_weights = gradient @ value.mT
+        for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
         for_query = (for_scores @ key).mul_(ctx.scale)
         for_key = (for_scores.mT @ query).mul_(ctx.scale)
-        return for_query, for_key, weights.to(query.dtype).mT @ gradient, None, None
+        return for_query, for_key, weights.mT @ gradient, None, None
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """softmax(scale q k^T + bias) of one row, (1, heads, tokens, tokens); causal without a bias."""
+    if bias is None:
+        tokens = query.shape[-2]
+        bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
+    scores = torch.baddbmm(bias, query[0].float(), key[0].float().mT, alpha=scale)
+    return scores.softmax(-1).to(query.dtype)[None]
 
 
 AttentionInterface.register(NAME, by_row)

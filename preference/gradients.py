@@ -37,13 +37,13 @@ class Gradients:
         self._sizes = batches.shapes(self.pairs, self.objective.items, self.layout)
 
     def leave(self, index: np.ndarray) -> float:
-        """Leave the gradient of the loss over the examples `index` in the parameters.
+        """Leave the gradient of the loss over the items `index` in the parameters.
 
         Returns:
-            This process's share of the loss: the sum over its examples, over the weights of all.
+            This process's share of the loss: the sum over its items, over the weights of all.
 
         Raises:
-            InputError: there is not memory enough for a single example.
+            InputError: there is not memory enough for a single item.
         """
         while True:
             parts = self._micro_batches(index)
@@ -68,7 +68,7 @@ class Gradients:
             clear_device_cache(garbage_collection=True)
 
     def _micro_batches(self, index: np.ndarray) -> list[np.ndarray]:
-        """This process's micro-batches of the step that visits the examples `index`.
+        """This process's micro-batches of the step that visits the items `index`.
 
         All processes get equally many, since with sharded weights each pass needs all of them:
         what one has less than another, it gets empty.
@@ -91,7 +91,7 @@ class Gradients:
         weight = self.objective.weights[index].sum()
         loss = 0.0
         for number, part in enumerate(parts):
-            # An empty part takes part in the pass with any example, and adds nothing.
+            # An empty part takes part in the pass with any item, and adds nothing.
             visited = part if len(part) else index[:1]
             items = [self.objective.items[i] for i in visited]
             batch = batches.make(self.pairs, items, self.layout).to(self.accelerator.device)

@@ -12,21 +12,24 @@ from preference.tables import Pairs
 
 @dataclass(frozen=True)
 class Objective:
-    """Examples and their loss, all that `training.fit` knows of an objective.
+    """Items and their loss, all that `training.fit` knows of an objective.
 
     Attributes:
-        unit: what one example is, for people.
-        items: the examples, (examples,); each names the responses that must be scored together.
-        weights: (examples,); a step's loss is the sum of its examples' losses over the sum of
-            their weights.
+        unit: what one item is, for people.
+        items: what is visited as a whole, (items,): the responses of an example, or of several.
+        weights: (items,); a step's loss is the sum of its items' losses over the sum of their
+            weights.
         loss: from the log-probabilities of a micro-batch (responses,), their token counts
-            (responses,) and the examples' indices (micro-batch,) to losses in nats.
+            (responses,) and the items' indices (micro-batch,) to losses in nats, an item's
+            examples summed.
+        examples: in an item, as a step's size counts them.
     """
 
     unit: str
     items: list[Item]
     weights: np.ndarray
     loss: Callable[[Tensor, Tensor, np.ndarray], Tensor]
+    examples: int = 1
 
 
 def sft(pairs: Pairs) -> Objective:

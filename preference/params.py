@@ -106,6 +106,8 @@ class Optimization(Section):
 
 class Kto(Section):
     target_kl: Annotated[float, Field(allow_inf_nan=False)]
+    # pairs: the two halves of a pair fall into one step, where their prompt is run once.
+    shuffle: Literal["examples", "pairs"] = "examples"
 
 
 class Train(Optimization):
@@ -113,6 +115,15 @@ class Train(Optimization):
     beta: Positive
     label_noise: Share
     kto: Kto
+
+    @model_validator(mode="after")
+    def _steps_hold_whole_pairs(self) -> "Train":
+        if self.objective == "kto" and self.kto.shuffle == "pairs" and self.step_size % 2:
+            raise ValueError(
+                f"kto.shuffle: pairs needs an even number of examples a step, not {self.step_size} "
+                "(batch_size x grad_accum_steps); make one of the two even, or shuffle examples"
+            )
+        return self
 
 
 class Samples(Section):

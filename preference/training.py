@@ -45,7 +45,7 @@ def fit(
 
     AdamW with weight decay on every parameter, linear warm-up over int(warmup_ratio x steps),
     then linear decay to 0, gradients clipped by their global norm. Each epoch visits all
-    examples in an order drawn from `seed`; its last step takes what is left. How a step is cut
+    items in an order drawn from `seed`; its last step takes what is left. How a step is cut
     into micro-batches, and dealt to processes, changes neither its loss nor its gradient.
 
     Args:
@@ -62,8 +62,9 @@ def fit(
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
         stopping.Stopped: a signal asked for it; the state is kept.
     """
-    examples = len(objective.items)
-    steps = settings.epochs * math.ceil(examples / settings.step_size)
+    items = len(objective.items)
+    step_size = settings.step_size // objective.examples
+    steps = settings.epochs * math.ceil(items / step_size)
     optimizer = torch.optim.AdamW(
         scorer.parameters(),
         lr=settings.learning_rate,
@@ -84,7 +85,7 @@ def fit(
     if found is not None:
         checkpoints.restore(found, schedule)
     saved = position if found is not None else None
-    visited = position.epoch * examples + min(position.done * settings.step_size, examples)
+    visited = position.epoch * items + min(position.done * step_size, items)
     with (
         Curves(
             curves,
@@ -93,7 +94,7 @@ def fit(
             step=position.step,
             tensorboard=tensorboard,
         ) as record,
-        bar(description, settings.epochs * examples, objective.unit, visited) as progress,
+        bar(description, settings.epochs * items, objective.unit, visited) as progress,
     ):
         if found is None:
             record.add_epoch(0, evaluate(model) if start is None else start)
@@ -101,9 +102,7 @@ def fit(
             model.train(_dropout(settings, epoch))
             # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
             with stopping.held() as request:
-                for index in islice(
-                    _steps(examples, settings.step_size, seed, epoch), position.done, None
-                ):
+                for index in islice(_steps(items, step_size, seed, epoch), position.done, None):
                     share = gradients.leave(index)
                     asked = request.number is not None
                     loss, due, stop = distribution.total(
@@ -143,10 +142,10 @@ def fit(
         save(model)
 
 
-def _steps(examples: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
-    """The examples of each step of one epoch; the last step may be smaller."""
-    order = np.random.default_rng([seed, *b"order", epoch]).permutation(examples)
-    for start in range(0, examples, step_size):
+def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """The items of each step of one epoch; the last step may be smaller."""
+    order = np.random.default_rng([seed, *b"order", epoch]).permutation(items)
+    for start in range(0, items, step_size):
         yield order[start : start + step_size]
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from preference import losses
-from preference.batches import BOTH, Item
+from preference.batches import BOTH, Item, Side
 from preference.objectives import Objective
 from preference.params import Train
 from preference.tables import Pairs, Scores
@@ -30,24 +30,32 @@ def dpo(pairs: Pairs, reference: Scores, settings: Train, normalize: bool, seed:
 
 
 def kto(pairs: Pairs, reference: Scores, settings: Train, normalize: bool, seed: int) -> Objective:
-    """Simple KTO; an example is one response, labelled by the side of the pair that it was."""
+    """Simple KTO; an example is one response, labelled by the side of the pair that it was.
+
+    Examples are visited singly or, as `train.kto.shuffle` asks, both of a pair together: other
+    steps, the same loss of each example.
+    """
     flipped = flips(len(pairs), settings.label_noise, seed)
     chosen, rejected = reference.responses(normalize)
-    anchors = torch.from_numpy(np.stack([chosen, rejected], axis=1).reshape(-1)).float()
-    labels = torch.from_numpy((np.stack([~flipped, flipped], axis=1)).reshape(-1))
+    together = settings.kto.shuffle == "pairs"
+    visited: list[tuple[Side, ...]] = [BOTH] if together else [("chosen",), ("rejected",)]
+    items = [Item(pair, sides) for pair in range(len(pairs)) for sides in visited]
+    examples = len(visited[0])
+    anchors = torch.from_numpy(np.stack([chosen, rejected], axis=1)).float().view(-1, examples)
+    labels = torch.from_numpy(np.stack([~flipped, flipped], axis=1)).view(-1, examples)
 
     def loss(logps: Tensor, counts: Tensor, index: np.ndarray) -> Tensor:
-        policy = _scores(logps, counts, normalize)
+        policy = _scores(logps, counts, normalize).view(-1, examples)
         return losses.kto(
             policy,
             anchors[index].to(policy.device),
             labels[index].to(policy.device),
             beta=settings.beta,
             target_kl=settings.kto.target_kl,
-        )
+        ).sum(1)
 
-    items = [Item(pair, (side,)) for pair in range(len(pairs)) for side in BOTH]
-    return Objective("examples", items, np.ones(len(items)), loss)
+    unit = "pairs" if together else "examples"
+    return Objective(unit, items, np.full(len(items), float(examples)), loss, examples)
 
 
 OBJECTIVES = {"dpo": dpo, "kto": kto}

@@ -31,7 +31,11 @@ def test_rows_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("biased", [True, False])
-def test_backward_pass_written_out_is_that_of_autograd(biased: bool) -> None:
+@pytest.mark.parametrize("long", [6, 5])
+def test_attention_written_out_is_that_of_the_kernel(
+    biased: bool, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LONG", long)
     q, k, v = tensors(6)
     bias = torch.full((6, 6), -torch.inf).triu_(1)
     bias[4:, 1:4] = -torch.inf
@@ -48,6 +52,38 @@ def test_backward_pass_written_out_is_that_of_autograd(biased: bool) -> None:
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("long", [6, 5])
+def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LONG", long)
+    out = attention._Attention.apply(*tensors(6), None, 1.0)  # type: ignore[no-untyped-call]
+    saved = [tensor.shape for tensor in out.grad_fn.saved_tensors if tensor is not None]
+    assert ((1, 2, 6, 6) in saved) == (long == 6)
+
+
+@pytest.mark.parametrize("long", [8, 4])
+def test_attention_in_bf16_differs_by_rounding_only(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LONG", long)
+    rounded = q, k, v = [tensor.detach().bfloat16().requires_grad_() for tensor in tensors(8)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in rounded]
+    bias = torch.full((8, 8), -torch.inf).triu_(1)
+    kernel = F.scaled_dot_product_attention(exact[0], exact[1], exact[2], attn_mask=bias.double())
+    theirs = kernel.transpose(1, 2)
+    ours, _ = attention.by_row(Heads(), q, k, v, None, spans=[Span(8, bias)])
+    direction = torch.randn(1, 8, 2, 4)
+    pairs = zip(
+        (ours, *torch.autograd.grad(ours, rounded, direction.bfloat16())),
+        (theirs, *torch.autograd.grad(theirs, exact, direction.double())),
+        strict=True,
+    )
+    # bf16 keeps 8 bits: each tensor's error is a small share of its size.
+    for one, other in pairs:
+        assert (one.double() - other).norm() < 0.02 * other.norm()
 
 
 @pytest.mark.parametrize("asked", [{"sliding_window": 4}, {"softcap": 30.0}])

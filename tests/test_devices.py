@@ -95,7 +95,7 @@ def test_micro_batches_are_sized_by_device_unless_params_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accelerator = devices.accelerator(params("fp32", "cpu"))
-    for capabilities, expected in (({}, 1536), ({"amx_tile": True}, 2048)):
+    for capabilities, expected in (({}, 1344), ({"amx_tile": True}, 2048)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
         assert devices.tokens_per_batch(Runtime(), accelerator) == expected
     assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77

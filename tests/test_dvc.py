@@ -54,6 +54,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "train.beta": (0.2, TRAINED),
     "train.label_noise": (0.5, TRAINED),
     "train.kto.target_kl": (0.1, TRAINED),
+    "train.kto.shuffle": ("pairs", TRAINED),
     "train.epochs": (3, TRAINED),
     "train.learning_rate": (0.01, TRAINED),
     "train.batch_size": (2, TRAINED),

@@ -56,9 +56,16 @@ SWAPPED = Scores(
 )
 
 
-def settings(objective: Literal["dpo", "kto"], label_noise: float = 0.0) -> Train:
-    target_kl = {"target_kl": TARGET_KL}
-    return train(objective=objective, beta=BETA, label_noise=label_noise, kto=target_kl)
+def settings(
+    objective: Literal["dpo", "kto"], label_noise: float = 0.0, shuffle: str = "examples"
+) -> Train:
+    return train(
+        objective=objective,
+        beta=BETA,
+        label_noise=label_noise,
+        batch_size=2,
+        kto={"target_kl": TARGET_KL, "shuffle": shuffle},
+    )
 
 
 def softplus(x: float) -> float:
@@ -195,6 +202,18 @@ def test_kto_is_the_formula_with_labels_that_follow_flips(
     index = np.array([5, 0, 7, 2, 1, 6, 3, 4])
     found = objective.loss(LOGPS.flatten()[index], COUNTS.flatten()[index], index)
     assert found.tolist() == pytest.approx([expected[i] for i in index], rel=1e-5)
+    by_pair = tuning.kto(PAIRS, REFERENCE, settings("kto", label_noise, "pairs"), normalize, SEED)
+    found = by_pair.loss(LOGPS[[2, 0]].flatten(), COUNTS[[2, 0]].flatten(), np.array([2, 0]))
+    sums = [expected[4] + expected[5], expected[0] + expected[1]]
+    assert found.tolist() == pytest.approx(sums, rel=1e-5)
+
+
+def test_kto_by_pairs_has_two_examples_an_item() -> None:
+    objective = tuning.kto(PAIRS, REFERENCE, settings("kto", shuffle="pairs"), True, SEED)
+    assert objective.unit == "pairs"
+    assert objective.items == [Item(pair, BOTH) for pair in range(4)]
+    assert objective.weights.tolist() == [2, 2, 2, 2]
+    assert objective.examples == 2
 
 
 def test_dpo_and_kto_flip_the_same_pairs() -> None:

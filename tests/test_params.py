@@ -194,6 +194,15 @@ def test_more_pairs_than_the_demo_makes_are_refused(
     assert f"raise data.demo.{rows}" in message
 
 
+def test_steps_that_would_cut_a_pair_are_refused(tmp_path: Path) -> None:
+    changes: dict[str, object] = {"train.objective": "kto", "train.kto.shuffle": "pairs"}
+    odd = changes | {"train.batch_size": 5, "train.grad_accum_steps": 3}
+    message = refused(write_params(tmp_path / "params.yaml", odd))
+    assert "kto.shuffle: pairs needs an even number of examples a step, not 15" in message
+    even = changes | {"train.batch_size": 5, "train.grad_accum_steps": 2}
+    assert params.load(write_params(tmp_path / "params.yaml", even)).train.step_size == 10
+
+
 def test_pairs_of_another_source_are_not_bound_by_the_demo(tmp_path: Path) -> None:
     changes: dict[str, object] = {"data.source": "some/files", "data.train_pairs": 10**6}
     loaded = params.load(write_params(tmp_path / "params.yaml", changes))

@@ -117,10 +117,15 @@ CUTS: tuple[tuple[Layout, int], ...] = (
 )
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+KTO_BY_PAIRS = {"target_kl": 0.1, "shuffle": "pairs"}
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "kto by pairs"])
 def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(13), 16)
-    settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo")
+    kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
+    name = name.removesuffix(" by pairs")
+    settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo", kto=kto)
     reference = naive.score(naive.gpt2(2).double(), pairs)
     runs = []
     for layout, tokens_per_batch in CUTS:
@@ -145,6 +150,22 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
     for losses, weights in runs[1:]:
         np.testing.assert_allclose(losses, runs[0][0], rtol=1e-6)
         torch.testing.assert_close(weights, runs[0][1], rtol=1e-5, atol=1e-6)
+
+
+def test_kto_by_pairs_is_kto_of_the_same_examples(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 16)
+    reference = naive.score(naive.gpt2(2).double(), pairs)
+    runs = []
+    for kto in ({"target_kl": 0.1}, KTO_BY_PAIRS):
+        # All 16 examples are one step, in any order.
+        settings = train_settings(objective="kto", batch_size=16, grad_accum_steps=1, kto=kto)
+        model = naive.gpt2(1).double()
+        objective = tuning.kto(pairs, reference, settings, True, 1)
+        losses = fit(model, objective, pairs, settings, tmp_path)
+        runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    assert len(runs[0][0]) == len(runs[1][0]) == 6
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-6)
+    torch.testing.assert_close(runs[1][1], runs[0][1], rtol=1e-5, atol=1e-6)
 
 
 def test_sft_loss_is_the_mean_over_the_steps_tokens(tmp_path: Path) -> None:
