@@ -167,7 +167,7 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
 ) -> None:
     monkeypatch.chdir(another)
     found = read_by(name, {"train.objective": "dpo"}, another)
-    if {"train", "train.kto"} & set(STAGES[name].get("params", [])):
+    if {"train", "train.kto.target_kl"} & set(STAGES[name].get("params", [])):
         found |= read_by(name, {"train.objective": "kto"}, another)
     # Only a Hub id has a revision.
     found |= {"data.revision", "model.revision"} & tracked(name)
