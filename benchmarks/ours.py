@@ -17,7 +17,10 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
         options: `train.kto`'s, where they differ from the default.
     """
     settings = params.load(workload.params)
-    train = settings.train.model_copy(update={"kto": settings.train.kto.model_copy(update=options)})
+    asked: dict[str, object] = {"kto": settings.train.kto.model_dump() | options}
+    if work in tuning.OBJECTIVES:
+        asked["objective"] = work
+    train = params.Train.model_validate(settings.train.model_dump() | asked)
     settings = settings.model_copy(update={"precision": precision, "train": train})
     accelerator = devices.accelerator(settings)
     tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)

@@ -8,7 +8,7 @@ SYSTEM = {"this": "this pipeline", "trl": "TRL", "original": "the original way"}
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """One row a system; ratios are against this pipeline on the same work."""
+    """One row a system; ratios are against this pipeline with its defaults."""
     ours = {
         row["work"]: row for row in found["rows"] if row["system"] == "this" and not row["options"]
     }

@@ -4,7 +4,7 @@ A model-wide mask over rows that lie end to end would be quadratic in all of the
 call of its own.
 
 On a CPU in bf16, the kernel takes longer than the few products that it consists of, above all in
-its backward pass; there it is written out.
+its backward pass; there it is written out, for models with as many keys as queries.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -103,6 +104,7 @@ class _Attention(torch.autograd.Function):
         return weights @ value
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         query, key, value, bias, weights = ctx.saved_tensors
@@ -120,8 +122,10 @@ def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> T
     if bias is None:
         tokens = query.shape[-2]
         bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
-    scores = torch.baddbmm(bias, query[0].float(), key[0].float().mT, alpha=scale)
-    return scores.softmax(-1).to(query.dtype)[None]
+    # Autocast would round the scores.
+    with torch.autocast(query.device.type, enabled=False):
+        scores = torch.baddbmm(bias, query[0].float(), key[0].float().mT, alpha=scale)
+        return scores.softmax(-1).to(query.dtype)[None]
 
 
 AttentionInterface.register(NAME, by_row)

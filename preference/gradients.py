@@ -55,7 +55,7 @@ class Gradients:
                     raise
             if max(map(len, parts)) == 1:
                 raise InputError(
-                    "out of memory with one example at a time; set "
+                    f"out of memory with one of the {self.objective.unit} at a time; set "
                     "runtime.gradient_checkpointing: true, or lower data.max_length"
                 )
             largest = max(int(self._sizes[part, 1].sum()) for part in parts)

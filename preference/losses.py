@@ -37,12 +37,12 @@ def kto(
     undesirable one, r = beta x (policy - reference).
 
     Args:
-        policy: (examples,), log-probabilities in nats, sums or means over tokens; so is
-            `reference`.
-        desirable: (examples,), boolean labels.
+        policy: log-probabilities of examples in nats, sums or means over tokens, of any shape;
+            `reference` has the same.
+        desirable: boolean labels, of that shape, too.
 
     Returns:
-        (examples,), losses in nats.
+        Losses in nats, of that shape.
     """
     above = beta * (policy - reference) - target_kl
     return -F.logsigmoid(above.where(desirable, -above))

@@ -20,9 +20,9 @@ class Objective:
         weights: (items,); a step's loss is the sum of its items' losses over the sum of their
             weights.
         loss: from the log-probabilities of a micro-batch (responses,), their token counts
-            (responses,) and the items' indices (micro-batch,) to losses in nats, an item's
-            examples summed.
-        examples: in an item, as a step's size counts them.
+            (responses,) and the items' indices (micro-batch,) to losses in nats, (micro-batch,),
+            each the sum over the item's examples.
+        examples: how many of those that a step's size counts are in one item.
     """
 
     unit: str

@@ -78,13 +78,10 @@ class Ragged:
         return pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.values))
 
     @staticmethod
-    def from_arrow(column: pa.ChunkedArray) -> "Ragged":
-        lists = column.combine_chunks()
-        lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-        return Ragged(
-            lists.flatten().to_numpy(),
-            np.append(0, np.cumsum(lengths)).astype(np.int64),
-        )
+    def joined(values: list[np.ndarray], lengths: list[np.ndarray]) -> "Ragged":
+        """Of the rows' lengths and their values, both in parts."""
+        offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
+        return Ragged(_joined(values, np.int32), offsets)
 
 
 @dataclass(frozen=True)
@@ -173,19 +170,29 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         InputError: the file is missing, damaged, or has other columns.
     """
+    with _opened(path, schema) as file:
+        table = file.read()
+        require_all(file.metadata, table.num_rows)
+        return table
+
+
+@contextmanager
+def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """A table that a stage wrote, opened; what goes wrong while it is read is told, too."""
     if not path.exists():
         raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
+    # From the C library's heap, where what is freed serves the next tensor: Arrow's own keeps it.
+    pa.set_memory_pool(pa.system_memory_pool())
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-            require_all(file.metadata, table.num_rows)
+            names = file.schema_arrow.names
+            if names != schema.names:
+                raise InputError(
+                    f"{path}: has columns {names}, expected {schema.names}; run dvc repro"
+                )
+            yield file
     except UNREADABLE as error:
         raise damaged(path, error) from None
-    if table.schema.names != schema.names:
-        raise InputError(
-            f"{path}: has columns {table.schema.names}, expected {schema.names}; run dvc repro"
-        )
-    return table
 
 
 def require_all(metadata: pq.FileMetaData | pq.RowGroupMetaData, rows: int) -> None:
@@ -213,16 +220,47 @@ def source(schema: pa.Schema) -> str | None:
 
 
 def read_pairs(path: Path) -> Pairs:
-    table = read(path, PREPARED)
+    """Read prepared pairs, a row group at a time: all of them would be there twice.
+
+    Raises:
+        InputError: as `read`.
+    """
+    values: dict[str, list[np.ndarray]] = {name: [] for name in PREPARED.names}
+    lengths: dict[str, list[np.ndarray]] = {name: [] for name in PREPARED.names}
+    with _opened(path, PREPARED) as file:
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number).cast(PREPARED)
+            group.validate()
+            require_all(file.metadata.row_group(number), group.num_rows)
+            for name, column in zip(group.column_names, group.columns, strict=True):
+                part = column.combine_chunks()
+                if isinstance(part, pa.ListArray):
+                    lengths[name].append(part.value_lengths().to_numpy(zero_copy_only=False))
+                    part = part.flatten()
+                # A copy: Arrow's memory goes with the group.
+                values[name].append(part.to_numpy(zero_copy_only=False).copy())
+        require_all(file.metadata, sum(map(len, values["row"])))
+        where = source(file.schema_arrow)
+
+    def ragged(name: str) -> Ragged:
+        return Ragged.joined(values[name], lengths[name])
+
     return Pairs(
-        rows=table["row"].to_numpy(),
-        prompt=Ragged.from_arrow(table["prompt_ids"]),
-        chosen=Ragged.from_arrow(table["chosen_ids"]),
-        rejected=Ragged.from_arrow(table["rejected_ids"]),
-        chosen_prompt_tokens=table["chosen_prompt_tokens"].to_numpy(),
-        rejected_prompt_tokens=table["rejected_prompt_tokens"].to_numpy(),
-        source=source(table.schema),
+        rows=_joined(values["row"], np.int64),
+        prompt=ragged("prompt_ids"),
+        chosen=ragged("chosen_ids"),
+        rejected=ragged("rejected_ids"),
+        chosen_prompt_tokens=_joined(values["chosen_prompt_tokens"], np.int32),
+        rejected_prompt_tokens=_joined(values["rejected_prompt_tokens"], np.int32),
+        source=where,
     )
+
+
+def _joined(parts: list[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    """The parts, which are given up, as one array."""
+    whole = np.concatenate([np.empty(0, dtype), *parts])
+    parts.clear()
+    return whole
 
 
 def read_scores(path: Path) -> Scores:

@@ -48,6 +48,7 @@ def fit(
     *,
     minutes: float | None = 0,
     dropout: bool = True,
+    examples: int = 1,
     save: Callable[[nn.Module], None] = lambda model: None,
     **facts: object,
 ) -> dict[str, Tensor]:
@@ -72,9 +73,9 @@ def fit(
     ) as checkpoints:
         training.fit(
             scorer,
-            Objective(sft.unit, sft.items, sft.weights, loss),
+            Objective(sft.unit, sft.items, sft.weights, loss, examples),
             pairs,
-            train(epochs=2, batch_size=4, dropout=dropout),
+            train(epochs=2, batch_size=4 * examples, dropout=dropout),
             accelerator,
             seed=3,
             tokens_per_batch=10_000,
@@ -103,17 +104,18 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(("step", "examples"), [(1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (5, 2)])
 def test_a_run_goes_on_where_it_was_and_ends_the_same(
-    step: int, pairs: Pairs, caplog: pytest.LogCaptureFixture
+    step: int, examples: int, pairs: Pairs, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With dropout, so that the random numbers must go on, too."""
     caplog.set_level(logging.INFO)
-    expected, curves = fit(pairs), written()
+    expected, curves = fit(pairs, examples=examples), written()
+    assert curves["curves/steps/plots/metrics/loss.tsv"].count("\n") == 1 + 6
     with pytest.raises(Killed):
-        fit(pairs, kill_at(step))
+        fit(pairs, kill_at(step), examples=examples)
     assert [message for message in caplog.messages if "goes on" in message] == []
-    found = fit(pairs)
+    found = fit(pairs, examples=examples)
     told = [message for message in caplog.messages if "goes on" in message]
     assert len(told) == (step > 1)
     assert all(f"after step {step - 1}, from {ROOT / 'test'}" in message for message in told)
@@ -288,7 +290,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
     for name, grad in grads.items():
         torch.testing.assert_close(others[name], grad, rtol=1e-4, atol=1e-6)
     small.tokens = 5
-    with pytest.raises(InputError, match="out of memory with one example at a time"):
+    with pytest.raises(InputError, match="out of memory with one of the pairs at a time"):
         gradients.leave(np.arange(len(pairs)))
 
 
