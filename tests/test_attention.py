@@ -92,8 +92,14 @@ def test_attention_in_bf16_rounds_no_scores(long: int, monkeypatch: pytest.Monke
 def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
     q, k, v = (tensor.detach().bfloat16().requires_grad_() for tensor in tensors(4))
     found, _ = attention.by_row(Heads(), q, k, v, None, spans=[Span(4, None)])
-    (row, _), *_ = found.grad_fn.next_functions  # type: ignore[union-attr]
-    assert row.next_functions[0][0].name() == "_AttentionBackward"  # type: ignore[union-attr]
+    # Rows are put together, each with its heads and tokens exchanged.
+    together = found.grad_fn
+    assert together is not None
+    exchanged = together.next_functions[0][0]
+    assert exchanged is not None
+    written_out = exchanged.next_functions[0][0]
+    assert written_out is not None
+    assert written_out.name() == "_AttentionBackward"
     (gradient,) = torch.autograd.grad(found.sum(), q, create_graph=True)
     with pytest.raises(RuntimeError, match="does not require grad"):
         gradient.sum().backward()
