@@ -14,12 +14,12 @@ help: ## Show this list
 setup: .venv/.installed ## Set up .venv with what the pipeline needs
 
 repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first
-	@$(RUN) python recipes/use.py $(RECIPE)
+	@$(RUN) python -m tools.use_recipe $(RECIPE)
 	@$(RUN) dvc repro
 	@cat results/table.md
 
 sweep: .venv/.installed ## Run by label noise and by objective, write results/sweep.md; SWEEP="--noise 0 0.5" for others
-	@$(RUN) python -m recipes.sweep $(SWEEP)
+	@$(RUN) python -m tools.sweep.main $(SWEEP)
 
 # What `dvc exp show` would show of everything, without what hardly ever differs.
 COLUMNS := (?!Experiment|Created|results/metrics/final\.json:(pair_acc|margin)$$|loss$$|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)
@@ -48,7 +48,7 @@ bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and 
 	@$(RUN) python -m benchmarks.scale $(BENCH)
 
 check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is damaged
-	@$(RUN) python -m preference.cache
+	@$(RUN) python -m tools.check_cache
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv

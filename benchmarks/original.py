@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedul
 
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
-from preference import losses
+from preference.objectives import losses
 
 BATCH = 4
 Inputs = tuple[Tensor, Tensor, Tensor]

@@ -6,8 +6,12 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
-from preference import devices, params, scoring, training, tuning
-from preference.checkpoints import Checkpoints
+from preference.core import params
+from preference.evaluation import scoring
+from preference.objectives import registry
+from preference.runtime import devices
+from preference.runtime.checkpoints import Checkpoints
+from preference.training import loop
 
 
 def measure(work: str, workload: Workload, precision: str, options: dict[str, object]) -> Measured:
@@ -18,7 +22,7 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     """
     settings = params.load(workload.params)
     asked: dict[str, object] = {"kto": settings.train.kto.model_dump() | options}
-    if work in tuning.OBJECTIVES:
+    if work in registry.OBJECTIVES:
         asked["objective"] = work
     train = params.Train.model_validate(settings.train.model_dump() | asked)
     settings = settings.model_copy(update={"precision": precision, "train": train})
@@ -33,10 +37,10 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     scored = time.perf_counter() - start
     if work == "scoring":
         return Measured(seconds=scored)
-    objective = tuning.OBJECTIVES[work](pairs, reference, settings.train, True, settings.seed)
+    objective = registry.OBJECTIVES[work](pairs, reference, settings.train, True, settings.seed)
     with TemporaryDirectory() as directory:
         start = time.perf_counter()
-        training.fit(
+        loop.fit(
             scorer,
             objective,
             pairs,

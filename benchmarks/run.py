@@ -24,9 +24,10 @@ import trl
 from benchmarks import table, workload
 from benchmarks.peak import matrix_peak
 from benchmarks.workload import Workload
-from preference import devices, params
-from preference.files import write_json
-from preference.progress import bar
+from preference.core import params
+from preference.core.progress import bar
+from preference.runtime import devices
+from preference.store.text import write_json
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
@@ -47,7 +48,7 @@ class Run:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
             env=workload.environment(
-                heap=self.system == "this" and self.work != "scoring",
+                tunables=self.system == "this" and self.work != "scoring",
                 keep_freed=bool(self.options.get("allocator")),
             ),
             capture_output=True,

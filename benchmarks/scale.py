@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import workload
 from benchmarks.workload import Workload
-from preference import preparation, tokens
+from preference.data import prepare, tokens
 
 HERE = Path(__file__).resolve().parent
 SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 1024}
@@ -79,7 +79,7 @@ def _child(name: str, load: Workload) -> dict[str, float]:
     if name == "prepare":
         with tempfile.TemporaryDirectory() as directory:
             start = time.perf_counter()
-            counts = preparation.prepare(
+            counts = prepare.prepare(
                 load.directory / "data" / "raw" / "train.parquet",
                 Path(directory) / "train.parquet",
                 tokenizer_from=load.model,

@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from preference import checksums, memory, tables
-from preference.batches import BOTH
-from preference.tables import Pairs
-from preference.transcripts import Pair, split
+from preference.data.formats.hh import Pair, split
+from preference.model.batches import BOTH
+from preference.runtime import heap
+from preference.store import checksums, tables
+from preference.store.tables import Pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "published-dpo-gpt2.yaml"
@@ -114,20 +115,20 @@ def make(
     return workload
 
 
-def environment(*, heap: bool = False, keep_freed: bool = False) -> dict[str, str]:
+def environment(*, tunables: bool = False, keep_freed: bool = False) -> dict[str, str]:
     """Of a run: offline, without progress bars.
 
     Args:
-        heap: start the process as dvc.yaml starts the stages that train.
-        keep_freed: also give the allocator what `preference.memory` gives it, by its own variables.
+        tunables: start the process as dvc.yaml starts the stages that train.
+        keep_freed: also give the allocator what `preference.runtime.heap` gives it.
     """
     found = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    if heap or keep_freed:
-        found |= {"GLIBC_TUNABLES": memory.TUNABLES}
+    if tunables or keep_freed:
+        found |= {"GLIBC_TUNABLES": heap.TUNABLES}
     if keep_freed:
         limit = str(2**62)
         found |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": limit}
-        found |= {"MALLOC_TOP_PAD_": str(memory.PAD), "MALLOC_ARENA_MAX": "1"}
+        found |= {"MALLOC_TOP_PAD_": str(heap.PAD), "MALLOC_ARENA_MAX": "1"}
     return found
 
 

@@ -4,26 +4,27 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, params, sources
-from preference.errors import InputError
-from preference.files import replacing
-from preference.progress import bar
-from preference.tables import RAW, SOURCE, writing
+from preference.core import params, stage
+from preference.core.errors import InputError
+from preference.core.files import replacing
+from preference.core.progress import bar
+from preference.data.sources import registry
+from preference.store.tables import RAW, SOURCE, writing
 
 OUT = Path("data/raw")
 
 
 def main(args: Namespace) -> None:
     data = params.load().data
-    schema = RAW.with_metadata({SOURCE: sources.name(data)})
+    schema = RAW.with_metadata({SOURCE: registry.name(data)})
     with replacing(OUT) as directory:
-        for split in sources.SPLITS:
+        for split in registry.SPLITS:
             rows = 0
             with (
                 writing(directory / f"{split}.parquet", schema) as writer,
                 bar(f"fetch {split}", None, "rows") as progress,
             ):
-                for batch in sources.batches(data, split):
+                for batch in registry.batches(data, split):
                     writer.write_batch(batch)
                     progress.update(batch.num_rows)
                     rows += batch.num_rows
@@ -33,4 +34,4 @@ def main(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, network=command.always)
+    stage.run(main, network=stage.always)

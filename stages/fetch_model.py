@@ -4,16 +4,18 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference import bases, command, params
+from preference.core import params, stage
+from preference.data.sources import demo
+from preference.model import base
 
 OUT = Path("models/base")
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    bases.create_base(settings.model, settings.seed, OUT)
+    base.create_base(settings.model, settings.seed, OUT, demo.texts())
     logging.info("%s: from %s", OUT, settings.model.base)
 
 
 if __name__ == "__main__":
-    command.run(main, network=command.always)
+    stage.run(main, network=stage.always)

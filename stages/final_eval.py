@@ -1,51 +1,62 @@
-"""final-eval: score the test pairs with the trained policy, against its reference.
+"""final-eval: score the test split with the trained policy, against its reference.
 
 Without options it is the pipeline's stage. With them it evaluates any saved model against any
-reference on the prepared test pairs, without training.
+reference on the prepared test split, without training.
 """
 
 import json
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from hashlib import sha256
 from pathlib import Path
 
-from preference import command, devices, evaluation, models, params, scoring, tables, tokens
-from preference.checkpoints import Checkpoints
-from preference.files import write_json
-from preference.metrics import objective_metrics
-from preference.statistics import summary
+from preference.core import params, stage
+from preference.data import tokens
+from preference.evaluation.metrics import against_reference
+from preference.evaluation.scoring import score_saved
+from preference.evaluation.statistics import summary
+from preference.model import loading
+from preference.objectives.registry import named
+from preference.runtime import session
+from preference.store import examples, scores
+from preference.store.text import write_json
 
-PAIRS, BASE = Path("data/prepared/test.parquet"), Path("models/base")
+PREPARED, BASE = Path("data/prepared/test.parquet"), Path("models/base")
 POLICY, REFERENCE = Path("models/policy"), Path("data/reference/test.parquet")
 METRICS, SCORES = Path("results/metrics/final.json"), Path("data/scores/final.parquet")
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """Its options, all None in the pipeline."""
+    model = "a model directory, or a Hub id pinned as OWNER/NAME@COMMIT"
+    parser.add_argument("--policy", help=f"{model} (default: the pipeline's)")
+    kept = f"{model} (default: the pipeline's, whose scores are kept)"
+    parser.add_argument("--reference", help=kept)
+    where = "metrics file (default: the pipeline's; where a model is named, standard output)"
+    parser.add_argument("--output", type=Path, help=where)
+
+
+def evaluation(args: Namespace) -> str | None:
+    """A name for the evaluation of models that were named; None for the pipeline's own models."""
+    models = [args.policy, args.reference]
+    return f"evaluation-{sha256(repr(models).encode()).hexdigest()[:16]}" if any(models) else None
+
+
 def main(args: Namespace) -> None:
     settings = params.load()
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    normalize = settings.scoring.length_normalize
-    pairs = tables.read_pairs(PAIRS)
-    named = {"policy": args.policy or str(POLICY), "reference": args.reference}
-    located = {role: models.locate_pinned(m, f"--{role}") for role, m in named.items() if m}
-    scores = {} if args.reference else {"reference": tables.read_scores(REFERENCE)}
-    name = evaluation.name(args)
-    with Checkpoints(
-        name or "final-eval",
-        accelerator,
-        minutes=settings.runtime.checkpoint_minutes,
-        inputs=[PAIRS, *located.values()],
-    ) as checkpoints:
+    normalize, test = settings.scoring.length_normalize, examples.read(PREPARED)
+    models = {"policy": args.policy or str(POLICY), "reference": args.reference}
+    located = {role: loading.locate_pinned(m, f"--{role}") for role, m in models.items() if m}
+    found = {} if args.reference else {"reference": scores.read(REFERENCE)}
+    name, inputs = evaluation(args), [PREPARED, *located.values()]
+    with session.opened(name or "final-eval", settings, inputs) as run:
         for role, directory in located.items():
             tokens.require_same_tokenizer(directory, BASE)
-            scorer = scoring.open_model(directory, pairs.longest, accelerator, settings.runtime)
-            scores[role] = scoring.score(
-                scorer, pairs, accelerator, tokens_per_batch, role, checkpoints
-            )
-        values = {
-            **summary(scores["policy"], normalize),
-            **objective_metrics(scores["policy"], scores["reference"], settings.train, normalize),
-        }
-        if not accelerator.is_main_process:
+            found[role] = score_saved(directory, test, run, role)
+        policy, reference = found["policy"], found["reference"]
+        objective = named(settings.train.objective)
+        own = against_reference(objective, policy, reference, settings.train, normalize)
+        values = summary(policy, normalize) | own
+        if not run.accelerator.is_main_process:
             return
         if args.output:
             write_json(args.output, values)
@@ -53,14 +64,14 @@ def main(args: Namespace) -> None:
             # The pipeline's own results stay what they are.
             print(json.dumps(values, indent=2))
         else:
-            tables.write_scores(SCORES, scores["policy"])
+            scores.write(SCORES, policy)
             write_json(METRICS, values)
 
 
 if __name__ == "__main__":
-    command.run(
+    stage.run(
         main,
-        arguments=evaluation.arguments,
-        network=evaluation.names_hub_id,
-        lock=evaluation.name,
+        arguments=arguments,
+        network=lambda args: loading.on_hub(args.policy, args.reference),
+        lock=evaluation,
     )

@@ -4,9 +4,11 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, params, preparation
-from preference.files import replacing, write_json
-from preference.leakage import Seen
+from preference.core import params, stage
+from preference.core.files import replacing
+from preference.data import prepare
+from preference.data.leakage import Seen
+from preference.store.text import write_json
 
 RAW, BASE = Path("data/raw"), Path("models/base")
 OUT, METRICS = Path("data/prepared"), Path("results/metrics/prepare.json")
@@ -18,28 +20,28 @@ def main(args: Namespace) -> None:
     metrics: dict[str, object] = {}
     train = Seen()
     with replacing(OUT) as directory:
-        for split, pairs in wanted.items():
-            counts = preparation.prepare(
+        for split, limit in wanted.items():
+            counts = prepare.prepare(
                 RAW / f"{split}.parquet",
                 directory / f"{split}.parquet",
                 tokenizer_from=BASE,
                 max_length=data.max_length,
-                pairs=pairs,
+                wanted=limit,
                 seen=train if split == "train" else None,
                 train=None if split == "train" else train,
             )
             logging.info("%s: %s", OUT / f"{split}.parquet", counts.describe())
-            if pairs is not None and counts.pairs < pairs:
-                logging.warning("%s has fewer pairs than the %d asked for", split, pairs)
+            if limit is not None and counts.examples < limit:
+                logging.warning("%s has fewer examples than the %d asked for", split, limit)
             if counts.dialogues_in_train:
                 logging.warning(
-                    "%d of %d test pairs have a dialogue that the training pairs have, too",
+                    "%d of the %d test examples have a dialogue that the training data have, too",
                     counts.dialogues_in_train,
-                    counts.pairs,
+                    counts.examples,
                 )
             metrics[split] = counts.as_dict()
     write_json(METRICS, metrics)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

@@ -1,39 +1,31 @@
-"""reference: score all pairs once with the model after SFT, for every later epoch and beta."""
+"""reference: score all responses once with the model after SFT, for every later epoch and beta."""
 
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, devices, params, scoring, tables
-from preference.checkpoints import Checkpoints
-from preference.files import replacing
+from preference.core import params, stage
+from preference.core.files import replacing
+from preference.evaluation.scoring import score
+from preference.model.scorer import open_model
+from preference.runtime import session
+from preference.store import examples, scores
 
 PREPARED, MODEL, OUT = Path("data/prepared"), Path("models/sft"), Path("data/reference")
 
 
 def main(args: Namespace) -> None:
-    settings = params.load()
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    splits = {name: tables.read_pairs(PREPARED / f"{name}.parquet") for name in ("train", "test")}
-    longest = max(pairs.longest for pairs in splits.values())
-    scorer = scoring.open_model(MODEL, longest, accelerator, settings.runtime)
-    with Checkpoints(
-        "reference",
-        accelerator,
-        minutes=settings.runtime.checkpoint_minutes,
-        inputs=[PREPARED, MODEL],
-    ) as checkpoints:
-        scores = {
-            split: scoring.score(
-                scorer, pairs, accelerator, tokens_per_batch, f"reference: {split}", checkpoints
-            )
-            for split, pairs in splits.items()
+    splits = {name: examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test")}
+    with session.opened("reference", params.load(), [PREPARED, MODEL]) as run:
+        scorer = open_model(MODEL, max(split.longest for split in splits.values()), run)
+        found = {
+            name: score(scorer, split, run, f"reference: {name}", keep=True)
+            for name, split in splits.items()
         }
-        if accelerator.is_main_process:
+        if run.accelerator.is_main_process:
             with replacing(OUT) as directory:
-                for split, found in scores.items():
-                    tables.write_scores(directory / f"{split}.parquet", found)
+                for name, of_split in found.items():
+                    scores.write(directory / f"{name}.parquet", of_split)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

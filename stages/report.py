@@ -1,12 +1,15 @@
-"""report: what training changed and how sure that is, as a table, a chart and a page to browse."""
+"""report: what training changed and how sure that is, as a table, a chart, a page and a card."""
 
 import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, figures, page, params, report, tables
-from preference.files import write_json, write_text
-from preference.metrics import pair_margins
+from preference.core import params, stage
+from preference.objectives.registry import named
+from preference.report import card, comparison, figures, page, results, verdict
+from preference.store import examples, scores, texts
+from preference.store.scores import pair_margins
+from preference.store.text import write_json, write_text
 
 METRICS, CURVES = Path("results/metrics"), Path("results/curves")
 SCORES = {
@@ -14,56 +17,51 @@ SCORES = {
     "sft": Path("data/reference/test.parquet"),
     "final": Path("data/scores/final.parquet"),
 }
-RAW, PREPARED = Path("data/raw/test.parquet"), Path("data/prepared/test.parquet")
-SAMPLES = Path("data/samples.parquet")
+PREPARED, SAMPLES = Path("data/prepared/test.parquet"), Path("data/samples.parquet")
 TABLE, CHART = Path("results/table.md"), Path("results/chart.svg")
-PAGE, COMPARISON = Path("results/report.html"), Path("results/comparison.json")
+PAGE, CARD = Path("results/report.html"), Path("results/card.md")
+COMPARISON = Path("results/comparison.json")
 COMPARED = (("baseline", "final"), ("baseline", "sft"), ("sft", "final"))
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
     normalize, decimals = settings.scoring.length_normalize, settings.report.decimals
-    trained = f"SFT + {settings.train.objective.upper()}"
-    titles = {"baseline": "baseline", "sft": "SFT", "final": trained}
-    scores = {name: tables.read_scores(path) for name, path in SCORES.items()}
-    contexts = {name: values.context for name, values in scores.items()}
-    if len({tuple(context.items()) for context in contexts.values()}) > 1:
-        logging.warning("the models were not scored with the same: %s", contexts)
+    objective = named(settings.train.objective)
+    titles = {"baseline": "baseline", "sft": "SFT", "final": objective.trained}
+    found = {name: scores.read(path) for name, path in SCORES.items()}
+    comparison.warn_of_contexts(found)
     compared = {
-        (before, after): report.compare(scores[before], scores[after], normalize)
+        (before, after): comparison.compare(found[before], found[after], normalize)
         for before, after in COMPARED
     }
-    rows = report.rows(
-        {title: report.read_metrics(METRICS / f"{name}.json") for name, title in titles.items()},
+    metrics = {name: results.read_metrics(METRICS / f"{name}.json") for name in titles}
+    rows = results.rows(
+        {titles[name]: values for name, values in metrics.items()},
         {f"{titles[after]} - {titles[before]}": c for (before, after), c in compared.items()},
         decimals,
     )
-    margins = {name: pair_margins(found, normalize) for name, found in scores.items()}
-    outcome = report.outcome(settings, margins, titles)
-    prepared = tables.read_pairs(PREPARED)
-    results = figures.Results(
+    margins = {name: pair_margins(of_model, normalize) for name, of_model in found.items()}
+    outcome = verdict.outcome(settings, margins, titles)
+    shown = figures.Results(
         settings,
-        {titles[name]: found for name, found in scores.items()},
-        report.read_texts(RAW, prepared.rows),
+        objective.title,
+        {titles[name]: of_model for name, of_model in found.items()},
+        texts.read(PREPARED),
         (CURVES / "sft", CURVES / "train"),
     )
     sampled = {"base": titles["baseline"], "sft": titles["sft"], "policy": titles["final"]}
-    sampled["chosen"] = "chosen in the data"
-    text = page.render(
-        results,
-        figures.sections(results),
-        rows,
-        outcome,
-        prepared=prepared,
-        answers=page.read_answers(SAMPLES, sampled),
-    )
-    write_json(COMPARISON, report.flat(compared))
-    write_text(CHART, figures.overview(results))
-    write_text(PAGE, text)
-    write_text(TABLE, report.table(rows, outcome))
+    answers = page.read_answers(SAMPLES, sampled | {"chosen": "chosen in the data"})
+    sections, prepared = figures.sections(shown), examples.read(PREPARED)
+    counts = results.read_metrics(METRICS / "prepare.json")
+    context = found["final"].context
+    write_json(COMPARISON, comparison.flat(compared))
+    write_text(CHART, figures.overview(shown))
+    write_text(PAGE, page.render(shown, sections, rows, outcome, prepared, answers))
+    write_text(CARD, card.model_card(settings, titles["final"], rows.models[1:3], context, counts))
+    write_text(TABLE, results.table(rows, outcome))
     logging.info("%s, %s: written", TABLE, PAGE)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

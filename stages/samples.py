@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from preference import command, devices, generation, params, tables
-from preference.progress import bar
+from preference.core import params, stage
+from preference.core.progress import bar
+from preference.evaluation import generation
+from preference.runtime import devices
+from preference.store import examples, tables, texts
 
 PREPARED = Path("data/prepared/test.parquet")
 MODELS = {
@@ -22,9 +25,9 @@ def main(args: Namespace) -> None:
     accelerator = devices.accelerator(settings)
     if not accelerator.is_main_process:
         return
-    pairs = tables.read_pairs(PREPARED)
-    asked = generation.distinct(pairs.prompt, settings.samples.prompts)
-    prompts = [pairs.prompt[pair] for pair in asked]
+    test = examples.read(PREPARED)
+    asked = generation.distinct(test.prompts, settings.samples.prompts)
+    prompts = [test.prompts[prompt] for prompt in asked]
     answers: dict[str, list[str]] = {name: [] for name in MODELS}
     with bar("samples", len(MODELS) * len(prompts), "answers") as progress:
         for name, directory in MODELS.items():
@@ -34,16 +37,19 @@ def main(args: Namespace) -> None:
                     answers[name].append(answer)
                     progress.update()
     # All three have the tokenizer of the base.
-    texts = {
+    found = texts.read(PREPARED, test.index.rows[asked])
+    columns = {
+        "row": test.index.rows[asked],
+        "question": [text.question for text in found],
         "prompt": [generation.read(speaker, prompt.tolist()) for prompt in prompts],
-        "chosen": [generation.read(speaker, pairs.chosen[pair].tolist()) for pair in asked],
+        "chosen": [text.preferred for text in found],
+        **answers,
     }
     context = {**devices.context(accelerator), **devices.versions()}
     schema = tables.SAMPLES.with_metadata(context)
     with tables.writing(OUT, schema) as writer:
-        columns = {"row": pairs.rows[asked], **texts, **answers}
         writer.write_table(pa.table(columns, schema=schema))
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

@@ -3,17 +3,18 @@
 from argparse import Namespace
 from pathlib import Path
 
-from preference import command, params, tables
-from preference.files import write_json
-from preference.statistics import summary
+from preference.core import params, stage
+from preference.evaluation.statistics import summary
+from preference.store import scores
+from preference.store.text import write_json
 
 SCORES, METRICS = Path("data/reference/test.parquet"), Path("results/metrics/sft.json")
 
 
 def main(args: Namespace) -> None:
     normalize = params.load().scoring.length_normalize
-    write_json(METRICS, summary(tables.read_scores(SCORES), normalize))
+    write_json(METRICS, summary(scores.read(SCORES), normalize))
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

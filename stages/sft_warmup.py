@@ -1,23 +1,20 @@
-"""sft-warmup: fine-tune the base on the chosen responses."""
+"""sft-warmup: fine-tune the base on the responses that the data prefer."""
+
+from preference.runtime import heap
+
+heap.restart_with_tunables()
 
 from argparse import Namespace
 from pathlib import Path
 
-from torch import nn
-
-from preference import (
-    command,
-    devices,
-    distribution,
-    models,
-    objectives,
-    params,
-    scoring,
-    tables,
-    training,
-)
-from preference.checkpoints import Checkpoints
-from preference.metrics import pair_metrics
+from preference.core import params, stage
+from preference.evaluation.metrics import both_ways
+from preference.evaluation.scoring import score
+from preference.model import saving, scorer
+from preference.objectives import sft
+from preference.runtime import session
+from preference.store import examples
+from preference.training import loop
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
 OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
@@ -25,44 +22,21 @@ OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    pairs = tables.read_pairs(PREPARED / "train.parquet")
-    test = tables.read_pairs(PREPARED / "test.parquet")
-    scorer = scoring.open_model(
-        BASE, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
-    )
-    setattr(scorer.model.config, models.SFT, settings.sft.model_dump())
-
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        scores = scoring.score(model, test, accelerator, tokens_per_batch, "sft: test")
-        # Both ways: how the results are scored is no choice of this stage.
-        sums = pair_metrics(scores, normalize=False)
-        return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
-
-    with Checkpoints(
-        "sft-warmup",
-        accelerator,
-        minutes=settings.runtime.checkpoint_minutes,
-        determined_by=[settings.seed, settings.sft],
-        inputs=[PREPARED, BASE],
-    ) as checkpoints:
-        training.fit(
-            scorer,
-            objectives.sft(pairs),
-            pairs,
+    train, test = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test"))
+    determined_by = [settings.seed, settings.sft]
+    with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
+        model = scorer.open_model(BASE, max(train.longest, test.longest), run, to_train=True)
+        loop.fit(
+            model,
+            sft.task(train),
             settings.sft,
-            accelerator,
-            seed=settings.seed,
-            tokens_per_batch=tokens_per_batch,
-            evaluate=evaluate,
-            save=lambda model: distribution.save(accelerator, model, BASE, OUT),
+            run,
             curves=CURVES,
-            description="sft",
-            checkpoints=checkpoints,
-            tensorboard=settings.runtime.tensorboard,
+            # How the results are scored is no choice of this stage.
+            evaluate=lambda model: both_ways(score(model, test, run, "sft: test")),
+            save=lambda model: saving.save(run.accelerator, model, BASE, OUT),
         )
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

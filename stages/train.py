@@ -1,23 +1,21 @@
-"""train: tune the model after SFT on the preferences, with DPO or KTO, on the cached reference."""
+"""train: tune the model after SFT on the preferences, on the cached reference."""
+
+from preference.runtime import heap
+
+heap.restart_with_tunables()
 
 from argparse import Namespace
 from pathlib import Path
 
-from torch import nn
-
-from preference import (
-    command,
-    devices,
-    distribution,
-    models,
-    params,
-    scoring,
-    tables,
-    training,
-    tuning,
-)
-from preference.checkpoints import Checkpoints
-from preference.metrics import all_metrics
+from preference.core import params, stage
+from preference.evaluation.metrics import against_reference, pair_metrics
+from preference.evaluation.scoring import score
+from preference.model import saving, scorer
+from preference.objectives.registry import named, task
+from preference.runtime import session
+from preference.store import examples, scores
+from preference.store.scores import Metrics, Scores
+from preference.training import loop
 
 PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
 OUT, CURVES = Path("models/policy"), Path("results/curves/train")
@@ -25,63 +23,30 @@ OUT, CURVES = Path("models/policy"), Path("results/curves/train")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    normalize = settings.scoring.length_normalize
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    pairs = tables.read_pairs(PREPARED / "train.parquet")
-    test = tables.read_pairs(PREPARED / "test.parquet")
-    reference = tables.read_scores(REFERENCE / "test.parquet")
-    objective = tuning.OBJECTIVES[settings.train.objective](
-        pairs,
-        tables.read_scores(REFERENCE / "train.parquet"),
-        settings.train,
-        normalize,
-        settings.seed,
-    )
-    scorer = scoring.open_model(
-        SFT, max(pairs.longest, test.longest), accelerator, settings.runtime, to_train=True
-    )
+    normalize, objective = settings.scoring.length_normalize, named(settings.train.objective)
+    train, test = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test"))
+    anchors, reference = (scores.read(REFERENCE / f"{name}.parquet") for name in ("train", "test"))
 
-    title = f"SFT + {settings.train.objective.upper()}"
-    scores = {"SFT": reference, title: reference}
+    def metrics(policy: Scores) -> Metrics:
+        own = against_reference(objective, policy, reference, settings.train, normalize)
+        return pair_metrics(policy, normalize) | own
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        found = scoring.score(model, test, accelerator, tokens_per_batch, "train: test")
-        scores[title] = found
-        return all_metrics(found, reference, settings.train, normalize)
-
-    def save(model: nn.Module) -> None:
-        # Only now: its statistics take long to import.
-        from preference.card import model_card
-
-        sft = getattr(scorer.model.config, models.SFT, {})
-        card = model_card(settings, sft, pairs, test, scores)
-        distribution.save(accelerator, model, SFT, OUT, card)
-
-    with Checkpoints(
-        "train",
-        accelerator,
-        minutes=settings.runtime.checkpoint_minutes,
-        determined_by=[settings.seed, normalize, settings.train],
-        inputs=[PREPARED, REFERENCE, SFT],
-    ) as checkpoints:
-        training.fit(
-            scorer,
-            objective,
-            pairs,
+    determined_by = [settings.seed, normalize, settings.train]
+    inputs = [PREPARED, REFERENCE, SFT]
+    with session.opened("train", settings, inputs, determined_by) as run:
+        model = scorer.open_model(SFT, max(train.longest, test.longest), run, to_train=True)
+        loop.fit(
+            model,
+            task(train, anchors, settings),
             settings.train,
-            accelerator,
-            seed=settings.seed,
-            tokens_per_batch=tokens_per_batch,
-            evaluate=evaluate,
-            start=all_metrics(reference, reference, settings.train, normalize),
-            save=save,
+            run,
             curves=CURVES,
-            description="train",
-            checkpoints=checkpoints,
-            tensorboard=settings.runtime.tensorboard,
+            evaluate=lambda model: metrics(score(model, test, run, "train: test")),
+            save=lambda model: saving.save(run.accelerator, model, SFT, OUT),
+            # It begins as its own reference.
+            start=metrics(reference),
         )
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main)

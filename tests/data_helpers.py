@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from preference.tables import RAW
+from preference.store.tables import RAW
 
 ROOT = Path(__file__).resolve().parent.parent
 EOS = "<|endoftext|>"

@@ -4,8 +4,10 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("preference", "stages")
-TEMPLATES, READ = Path("preference/templates"), ("fill", "verbatim")
+PACKAGES = ("preference", "stages", "tools")
+# Says how a stage starts, tells and stops, never what it writes.
+CORE = Path("preference/core")
+TEMPLATES, READ = Path("preference/report/templates"), ("fill", "verbatim")
 
 
 def closure(module: Path) -> set[Path]:

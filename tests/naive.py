@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from preference.tables import Pairs, Ragged, Scores
+from preference.store.tables import Pairs, Ragged, Scores
 
 VOCABULARY = 97
 # Small, with weights large enough for outputs to differ; for Llama and its kin.

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from preference.params import (
+from preference.core.params import (
     Data,
     Demo,
     Model,

@@ -9,8 +9,8 @@ import sys
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from preference import devices
-from preference.params import Params
+from preference.core.params import Params
+from preference.runtime import devices
 
 unsharded = devices.accelerator
 

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from test_transcripts import as_specified
 from tokenizers import Tokenizer
 
-from preference import preparation, sources, tables
-from preference.errors import InputError
-from preference.params import Data, Demo
-from preference.tables import RAW
-from preference.transcripts import Pair, split
+from preference.core.errors import InputError
+from preference.core.params import Data, Demo
+from preference.data import prepare
+from preference.data.formats.hh import Pair, split
+from preference.data.sources import registry
+from preference.store import tables
+from preference.store.tables import RAW
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2400"))
 MAX_LENGTH = 24
@@ -165,7 +167,7 @@ def read(path: Path) -> list[tuple[str, str]]:
     )
     return [
         (row["chosen"], row["rejected"])
-        for batch in sources.batches(data, "train")
+        for batch in registry.batches(data, "train")
         for row in batch.to_pylist()
     ]
 
@@ -310,9 +312,9 @@ def test_prepared_pairs_are_the_naive_ones(
             pairs[number] = [naive.cut(prompt, [*r, eos], MAX_LENGTH) for r in responses]
     if not pairs:
         with pytest.raises(InputError, match=f"{raw}: none of its {len(rows)} rows"):
-            preparation.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
+            prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
         return
-    counts = preparation.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
+    counts = prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
     assert counts.rows_read == len(rows) == counts.pairs + sum(counts.skipped.values())
     prepared = tables.read_pairs(out)
     assert prepared.rows.tolist() == list(pairs)

@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from preference import tables
+from preference.store import tables
 
 
 def metrics(where: Path, name: str) -> dict[str, Any]:
@@ -241,17 +241,17 @@ def llama_directory(path: Path, texts: list[str]) -> None:
 
 
 def test_recipe_is_refused_where_params_have_uncommitted_changes(another: Path) -> None:
-    done = project.run(another, "python", "recipes/use.py", "demo-kto")
+    done = project.run(another, "python", "-m", "tools.use_recipe", "demo-kto")
     assert done.returncode == 1
     assert "uncommitted changes" in done.stderr
     project.git(another, "checkout", "-q", "params.yaml")
-    assert project.run(another, "python", "recipes/use.py", "demo-kto").returncode == 0
+    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-kto").returncode == 0
     recipe = another / "recipes/demo-kto.yaml"
     assert (another / "params.yaml").read_bytes() == recipe.read_bytes()
     # The same one again loses nothing; another one would.
-    assert project.run(another, "python", "recipes/use.py", "demo-kto").returncode == 0
-    assert project.run(another, "python", "recipes/use.py", "demo-dpo").returncode == 1
-    unknown = project.run(another, "python", "recipes/use.py", "nothing")
+    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-kto").returncode == 0
+    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-dpo").returncode == 1
+    unknown = project.run(another, "python", "-m", "tools.use_recipe", "nothing")
     assert unknown.returncode == 1
     assert "demo-dpo, demo-kto" in unknown.stderr
 

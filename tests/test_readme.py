@@ -9,8 +9,8 @@ import project
 import pytest
 from ruamel.yaml import YAML
 
-from preference import markdown, published, report
-from preference.statistics import Difference
+from preference.evaluation.statistics import Difference
+from preference.report import markdown, published, results
 
 README = (project.ROOT / "README.md").read_text()
 
@@ -31,19 +31,19 @@ def test_results_are_those_of_the_committed_metrics() -> None:
             )
             for metric in ("pair_acc", "margin")
         }
-    found = report.rows(
-        {title: report.read_metrics(metrics / f"{name}.json") for title, name in rows.items()},
+    found = results.rows(
+        {title: results.read_metrics(metrics / f"{name}.json") for title, name in rows.items()},
         comparisons,
         decimals=4,
     )
-    table = report.table(found, report.Outcome(published.NOTHING_PUBLISHED))
+    table = results.table(found, results.Outcome(published.NOTHING_PUBLISHED))
     assert (project.ROOT / "results/table.md").read_text() == table
     assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == table
 
 
 def test_sweep_began_with_these_results() -> None:
     row = (project.ROOT / "results/sweep.md").read_text().splitlines()[2]
-    final = report.read_metrics(project.ROOT / "results/metrics/final.json")
+    final = results.read_metrics(project.ROOT / "results/metrics/final.json")
     assert row.startswith(f"| dpo | {' | '.join(markdown.estimates(final, decimals=4))} |")
 
 

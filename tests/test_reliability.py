@@ -169,7 +169,7 @@ def test_a_damaged_cache_file_is_noticed_removed_and_made_again(another: Path) -
     assert done.returncode != 0
     assert "models/policy/model.safetensors: not what checksums.json" in done.stderr
     assert "Run make check-cache" in done.stderr
-    checked = project.run(another, sys.executable, "-m", "preference.cache")
+    checked = project.run(another, sys.executable, "-m", "tools.check_cache")
     assert checked.returncode == 0, checked.stderr
     assert "damaged, removed: models/policy/model.safetensors" in checked.stdout
     assert not cached.exists()
@@ -177,7 +177,7 @@ def test_a_damaged_cache_file_is_noticed_removed_and_made_again(another: Path) -
     assert (policy / "model.safetensors").read_bytes() == weights
     assert cached.read_bytes() == weights
     assert lock(another) == before
-    checked = project.run(another, sys.executable, "-m", "preference.cache")
+    checked = project.run(another, sys.executable, "-m", "tools.check_cache")
     assert "nothing is damaged" in checked.stdout
 
 

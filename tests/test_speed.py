@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from preference import memory, models
+from preference.model import loading
+from preference.runtime import heap
 
 
 def printed(code: str, **variables: str) -> str:
@@ -26,7 +27,7 @@ def printed(code: str, **variables: str) -> str:
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_fast", "gelu_accurate"])
 def test_fused_gelu_is_the_same_function(name: str) -> None:
     spelled = ACT2FN[name]
-    assert isinstance(spelled, models.TANH_GELUS)
+    assert isinstance(spelled, loading.TANH_GELUS)
     x = torch.linspace(-8, 8, 10_001, dtype=torch.float64, requires_grad=True)
     fused = nn.GELU(approximate="tanh")
     torch.testing.assert_close(fused(x), spelled(x), rtol=1e-9, atol=1e-9)
@@ -36,15 +37,15 @@ def test_fused_gelu_is_the_same_function(name: str) -> None:
 
 def test_loaded_model_has_the_fused_form(tmp_path: Path) -> None:
     naive.gpt2().save_pretrained(tmp_path)
-    kinds = {type(m) for m in models.load(tmp_path).modules()}
+    kinds = {type(m) for m in loading.load(tmp_path).modules()}
     assert nn.GELU in kinds
-    assert not kinds & set(models.TANH_GELUS)
+    assert not kinds & set(loading.TANH_GELUS)
 
 
 def test_without_hides_a_package_only_inside() -> None:
     code = (
         "import sys\n"
-        "from preference.optional import without\n"
+        "from preference.core.imports import without\n"
         "with without('wave', 'chunk'):\n"
         "    try:\n"
         "        import wave\n"
@@ -97,7 +98,7 @@ def test_a_block_fits_the_hole_that_one_of_its_size_left() -> None:
         "print(len(places))\n"
     )
     # 49 where the caches for small requests are on (glibc 2.36).
-    assert int(printed(code, GLIBC_TUNABLES=memory.TUNABLES)) < 5
+    assert int(printed(code, GLIBC_TUNABLES=heap.TUNABLES)) < 5
 
 
 def test_stages_start_without_what_they_do_not_use() -> None:

@@ -14,10 +14,11 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
-from preference import batches, tuning
-from preference.batches import Layout
-from preference.logprobs import Abilities, ResponseLogps
-from preference.tables import Pairs
+from preference.model import batches
+from preference.model.batches import Layout
+from preference.model.scorer import Abilities, ResponseLogps
+from preference.objectives import registry
+from preference.store.tables import Pairs
 
 MAX_LENGTH = 18
 BETA = 0.3
@@ -78,7 +79,7 @@ def test_loss_and_gradients_agree(
     assert not different.all()
     settings = train(beta=BETA, batch_size=12)
     reference = naive.score(naive.gpt2(2), pairs)
-    objective = tuning.dpo(pairs, reference, settings, normalize, seed=0)
+    objective = registry.dpo(pairs, reference, settings, normalize, seed=0)
     model = naive.gpt2(1)
     batch = batches.make(pairs, objective.items, layout)
     logps = ResponseLogps(model, Abilities(layout, bare_output=True))(batch)

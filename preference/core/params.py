@@ -1,0 +1,240 @@
+"""`params.yaml`, typed and validated."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from preference.core.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+# Each objective is a file there, under its name: their list needs no import of what computes.
+LOSSES = Path(__file__).parents[1] / "objectives" / "losses"
+OBJECTIVES = tuple(sorted(file.stem for file in LOSSES.glob("[!_]*.py")))
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A group of params: unknown keys and wrong types are errors, nothing is coerced.
+
+    What DVC tracks by name has no default here: DVC fails on a key that the file lacks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Demo(Section):
+    """What `data.source: demo` generates. Its seed is its own: `seed` varies training, not data."""
+
+    train_rows: Count = 20_000
+    test_rows: Count = 2_000
+    lengths: Literal["short", "hh-rlhf"] = "short"
+    seed: int = 0
+
+
+class Data(Section):
+    source: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]]
+    revision: str | None
+    train_pairs: Count | None
+    eval_pairs: Count | None
+    # One token alone has nothing before it, so it could not be scored.
+    max_length: Annotated[int, Field(ge=2)]
+    demo: Demo
+
+    @model_validator(mode="after")
+    def _demo_makes_enough(self) -> "Data":
+        if self.source == "demo":
+            for pairs, rows in (("train_pairs", "train_rows"), ("eval_pairs", "test_rows")):
+                wanted, made = getattr(self, pairs), getattr(self.demo, rows)
+                if wanted is not None and wanted > made:
+                    raise ValueError(
+                        f"{pairs} asks for {wanted} pairs, of which the demo makes {made}; raise "
+                        f"data.demo.{rows}"
+                    )
+        return self
+
+
+class Scratch(Section):
+    """The size of the GPT-2 that `model.base: scratch` makes, under GPT-2's own names."""
+
+    n_layer: Count = 2
+    n_head: Count = 4
+    n_embd: Count = 128
+    n_positions: Count = 512
+    vocab_size: Annotated[int, Field(ge=300)] = 1024
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "Scratch":
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+        return self
+
+
+class Model(Section):
+    base: Annotated[str, Field(min_length=1)]
+    revision: str | None
+    scratch: Scratch = Scratch()
+
+
+class Scoring(Section):
+    length_normalize: bool
+
+
+class Optimization(Section):
+    """How one stage trains; a step is `batch_size x grad_accum_steps` examples."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    learning_rate: Positive
+    batch_size: Count
+    grad_accum_steps: Count
+    weight_decay: NonNegative
+    warmup_ratio: Share
+    max_grad_norm: Positive
+    # true: the model's own dropout; first-epoch: only there, as in the published DPO run.
+    dropout: bool | Literal["first-epoch"]
+
+
+class Kto(Section):
+    target_kl: Annotated[float, Field(allow_inf_nan=False)]
+    # pairs: the two halves of a pair fall into one step, where their prompt is run once.
+    shuffle: Literal["examples", "pairs"] = "examples"
+
+
+def _known(objective: str) -> str:
+    if objective not in OBJECTIVES:
+        near = difflib.get_close_matches(objective, OBJECTIVES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{objective!r} is unknown; {hint}known are {', '.join(OBJECTIVES)}")
+    return objective
+
+
+class Train(Optimization):
+    objective: Annotated[str, AfterValidator(_known)]
+    beta: Positive
+    label_noise: Share
+    kto: Kto
+
+    @model_validator(mode="after")
+    def _steps_hold_whole_pairs(self) -> "Train":
+        odd = self.batch_size * self.grad_accum_steps % 2
+        if self.objective == "kto" and self.kto.shuffle == "pairs" and odd:
+            raise ValueError(
+                "kto.shuffle: pairs needs an even number of examples a step (batch_size x "
+                "grad_accum_steps); make one of the two even, or shuffle examples"
+            )
+        return self
+
+
+class Samples(Section):
+    """What the models are asked to write, to be read side by side."""
+
+    prompts: Count
+    max_new_tokens: Count
+
+
+class Report(Section):
+    decimals: Annotated[int, Field(ge=1, le=10)]
+    # Name of a file in recipes/published, with which the results are compared.
+    published: Annotated[str, Field(min_length=1)] | None
+
+
+class Runtime(Section):
+    """What changes speed and memory, never results; no stage tracks it."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    tokens_per_batch: Count | None = None
+    workers: Count | None = None
+    gradient_checkpointing: bool = False
+    checkpoint_minutes: NonNegative | None = 5
+    deterministic: bool = False
+    tensorboard: bool = False
+
+
+class Params(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: Data
+    model: Model
+    scoring: Scoring
+    sft: Optimization
+    train: Train
+    precision: Literal["fp32", "bf16", "fp16", "auto"]
+    samples: Samples
+    report: Report
+    runtime: Runtime = Runtime()
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        InputError: there is no such file, it is not YAML, or keys are unknown, missing or of a
+            wrong type; the message names each key.
+    """
+    try:
+        # The parser that DVC uses: by another one's rules `2e-5` would be text.
+        values = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; run from the project's root, or copy a recipe there"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values; see recipes/demo-dpo.yaml")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        found = [_describe(e["type"], e["loc"], e["msg"], e["input"]) for e in error.errors()]
+        raise InputError("\n".join(f"{path}: {problem}" for problem in found)) from None
+
+
+def _describe(kind: str, loc: tuple[int | str, ...], message: str, given: Any) -> str:
+    key = ".".join(str(part) for part in loc)
+    # Where a key takes several types, pydantic adds the type that it tried.
+    key = next((known for known in leaf_keys() if key.startswith(f"{known}.")), key)
+    if kind == "value_error":
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    if kind == "missing":
+        return f"{key}: missing; recipes/demo-dpo.yaml shows every key"
+    if kind == "extra_forbidden":
+        known = list(leaf_keys())
+        groups = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}
+        near = difflib.get_close_matches(
+            key, known + sorted(name for name in groups if name.count(".") == key.count(".")), n=1
+        )
+        group = key.rsplit(".", 1)[0] + "." if "." in key else ""
+        siblings = ", ".join(name for name in known if name.startswith(group))
+        return f"{key}: unknown key; " + (
+            f"did you mean {near[0]}?" if near else f"known are {siblings}"
+        )
+    return f"{key}: {message[0].lower()}{message[1:]} (it is {given!r})"
+
+
+def leaf_keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:
+    """Every leaf key that `params.yaml` may hold, dotted: `seed`, `data.source`, ..."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaf_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def flat(values: BaseModel | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by dotted key."""
+    if isinstance(values, BaseModel):
+        values = {name: getattr(values, name) for name in type(values).model_fields}
+    for name, value in values.items():
+        if isinstance(value, BaseModel | Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

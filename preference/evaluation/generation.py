@@ -1,0 +1,175 @@
+"""What a model answers to a prompt in the dialogue format, for many prompts or word by word."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+)
+
+from preference.core.errors import InputError
+from preference.data import tokens
+from preference.data.formats.hh import first_turn, settled
+from preference.model import loading
+from preference.store import checksums
+from preference.store.examples import Ragged
+
+BATCH = 16  # prompts that are answered at once
+MAX_NEW_TOKENS = "samples.max_new_tokens"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model that answers, and how its tokens are read; `eos_id` ends an answer."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    eos_id: int
+
+
+def open_model(directory: Path, device: torch.device) -> Speaker:
+    """Load a model and its tokenizer onto a device, to be asked.
+
+    Raises:
+        InputError: one of them is missing, damaged, or of another kind.
+    """
+    checksums.require_undamaged(directory)
+    model = loading.load(directory).to(device).eval()
+    return Speaker(model, *tokens.load(directory))
+
+
+def distinct(prompts: Ragged, count: int) -> list[int]:
+    """Where the first `count` different prompts stand, or all of them; empty ones are none."""
+    first: dict[bytes, int] = {}
+    for row in np.flatnonzero(prompts.lengths).tolist():
+        if len(first) == count:
+            break
+        first.setdefault(prompts[row].tobytes(), row)
+    return list(first.values())
+
+
+def read(speaker: Speaker, ids: Sequence[int]) -> str:
+    """The text of token ids up to EOS, special tokens left out."""
+    end = ids.index(speaker.eos_id) if speaker.eos_id in ids else len(ids)
+    return speaker.tokenizer.decode(list(ids[:end]), skip_special_tokens=True)
+
+
+def answers(
+    speaker: Speaker,
+    prompts: Sequence[np.ndarray],
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+    hear: Callable[[list[str]], None] | None = None,
+    where: str = MAX_NEW_TOKENS,
+) -> Iterator[str]:
+    """The answers to prompts, in their order, each the same as if it were asked alone.
+
+    An answer ends with EOS, where another turn begins, or after `max_new_tokens`; white space
+    around it is stripped. Of a prompt that leaves too few of the model's positions the beginning
+    goes.
+
+    Args:
+        prompts: token ids of each, (tokens,), at least one.
+        temperature: 0 takes the likeliest token; above, tokens are drawn from the distribution
+            with logits divided by it, for all prompts of a batch from one generator.
+        generator: what draws, on the CPU; None stands for one with seed 0.
+        hear: called after each token with what is settled of a batch's answers.
+        where: what set `max_new_tokens`, for the error message.
+
+    Raises:
+        InputError: no position is left for a prompt, or the model lacks some of the token ids.
+    """
+    positions = getattr(speaker.model.config, "max_position_embeddings", None)
+    if positions is not None and max_new_tokens >= positions:
+        raise InputError(
+            f"{where}: {max_new_tokens} new tokens leave no room for a prompt, since the model "
+            f"takes {positions} tokens at most; set it to less"
+        )
+    room = max(map(len, prompts), default=0) if positions is None else positions - max_new_tokens
+    kept = [prompt[-room:] for prompt in prompts]
+    _require_known_tokens(speaker, kept)
+    draw = None
+    if temperature > 0:
+        draw = _draw(temperature, generator or torch.Generator().manual_seed(0))
+    for start in range(0, len(kept), BATCH):
+        yield from _batch(speaker, kept[start : start + BATCH], max_new_tokens, draw, hear)
+
+
+def _batch(
+    speaker: Speaker,
+    prompts: Sequence[np.ndarray],
+    max_new_tokens: int,
+    draw: Callable[[Tensor, Tensor], Tensor] | None,
+    hear: Callable[[list[str]], None] | None,
+) -> list[str]:
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor(
+        [
+            [speaker.eos_id] * missing + prompt.tolist()
+            for missing, prompt in zip(padding, prompts, strict=True)
+        ]
+    )
+    mask = torch.arange(longest) >= torch.tensor(padding)[:, None]
+
+    def ended(sequences: Tensor, scores: Tensor | None, **_: object) -> Tensor:
+        texts = [read(speaker, row) for row in sequences[:, longest:].tolist()]
+        turns = [first_turn(text) for text in texts]
+        if hear:
+            hear([settled(turn) for turn in turns])
+        begun = [turn != text for turn, text in zip(turns, texts, strict=True)]
+        return torch.tensor(begun, device=sequences.device)
+
+    # What its files say of generating (penalties, other searches) would fill in what is not set
+    # here, and models could not be compared.
+    speaker.model.generation_config = GenerationConfig()
+    device = speaker.model.device
+    sequences = speaker.model.generate(
+        input_ids=ids.to(device),
+        attention_mask=mask.long().to(device),
+        generation_config=GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=speaker.eos_id,
+            # Also behind an answer that has ended before the others.
+            pad_token_id=speaker.eos_id,
+        ),
+        logits_processor=LogitsProcessorList([draw] if draw else []),
+        stopping_criteria=StoppingCriteriaList([ended]),
+    )
+    return [first_turn(read(speaker, row)).strip() for row in sequences[:, longest:].tolist()]
+
+
+def _draw(temperature: float, generator: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+    """Leave each row the one token that is drawn, to a search that takes the likeliest.
+
+    The library would draw with the generator that all of a process shares.
+    """
+
+    def drawn(sequences: Tensor, scores: Tensor) -> Tensor:
+        # From the likeliest on, so that no division by a small temperature overflows.
+        scaled = (scores - scores.amax(-1, keepdim=True)) / temperature
+        token = torch.multinomial(scaled.softmax(-1).cpu(), 1, generator=generator)
+        return torch.full_like(scores, -torch.inf).scatter(1, token.to(scores.device), 0.0)
+
+    return drawn
+
+
+def _require_known_tokens(speaker: Speaker, prompts: Sequence[np.ndarray]) -> None:
+    known = speaker.model.get_input_embeddings().num_embeddings
+    largest = max((int(prompt.max()) for prompt in prompts), default=0)
+    if max(largest, speaker.eos_id) >= known:
+        raise InputError(
+            f"the tokenizer has token ids up to {max(largest, speaker.eos_id)}, the model knows "
+            f"{known}; they do not belong together"
+        )

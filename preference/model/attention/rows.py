@@ -1,0 +1,75 @@
+"""Attention over packed rows: each row by itself.
+
+A model-wide mask over rows that lie end to end would be quadratic in all of them. Here a row is a
+call of its own.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from preference.model import cpu
+from preference.model.batches import Span
+
+NAME = "by_row"
+# What a kernel call may be told beside these would change the numbers, and is not known here.
+HARMLESS = ("is_causal", "use_cache", "output_attentions", "output_hidden_states", "position_ids")
+
+
+def by_row(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    spans: list[Span] | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Scaled dot-product attention of a packed batch.
+
+    Args:
+        query: (1, heads, tokens, width); `key` and `value` may have fewer heads.
+        attention_mask: none; the spans say it all.
+        spans: the rows, in order; without them the batch is plain.
+
+    Returns:
+        (1, tokens, heads, width), and no weights.
+
+    Raises:
+        NotImplementedError: the model asks for attention that differs, a window or a soft cap.
+    """
+    if spans is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    scaling, dropout = settings.pop("scaling", None), settings.pop("dropout", 0.0)
+    asked = [
+        name
+        for name, value in settings.items()
+        if name not in HARMLESS and value is not None and value is not False
+    ]
+    if asked or attention_mask is not None:
+        raise NotImplementedError(f"attention by row knows nothing of {asked or 'masks'}")
+    found: list[Tensor] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
+        if cpu.has_slow_attention(q, k, v) and not dropout:
+            found.append(cpu.attention(q, k, v, bias, scaling).transpose(1, 2))
+            return
+        if bias is not None and q.dtype == torch.float64:
+            bias = bias.double()
+        out, _ = sdpa_attention_forward(
+            module, q, k, v, bias, dropout=dropout, scaling=scaling, is_causal=bias is None
+        )
+        found.append(out)
+
+    sizes = [span.tokens for span in spans]
+    rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
+    for span, q, k, v in zip(spans, *rows, strict=True):
+        attend(q, k, v, span.bias)
+    return torch.cat(found, dim=1), None
+
+
+AttentionInterface.register(NAME, by_row)

@@ -1,0 +1,254 @@
+"""From examples to model inputs: collating, the one place that knows how sequences are laid out.
+
+A row is a prompt and the responses that follow it. An item whose responses keep the same part of
+their prompt is one row: prompt, first response, second response. No response sees another, and the
+positions of each go on from the prompt, so that each has the log-probability that it would have in
+a sequence of its own. Of any other item, each response is a row; both kinds share a batch. Rows lie
+side by side, padded to the longest, or end to end in one sequence without padding.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preference.store.examples import Examples, Ragged
+
+# plain: a response a row, padded; shared: an item's responses in a row, padded and masked; packed:
+# an item's responses in a row, the rows end to end, attention row by row (see `attention`).
+Layout = Literal["plain", "shared", "packed"]
+SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
+PADDING = -1  # segment of the positions that fill a row up
+# Packed rows are filled up to a multiple, and so are large batches of them: a CPU's products are
+# compiled anew for every size, and each that was compiled keeps a megabyte.
+MULTIPLE, WHOLE, LARGE = 16, 64, 1024
+
+
+class _Row(NamedTuple):
+    prompt: np.ndarray
+    responses: list[np.ndarray]
+
+
+class Span(NamedTuple):
+    """A row of a packed batch.
+
+    Attributes:
+        tokens: positions that it takes.
+        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
+            look, else minus infinity. None where it may look at all before it.
+    """
+
+    tokens: int
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs and where the scored tokens are.
+
+    Attributes:
+        input_ids: (rows, tokens), or (1, tokens) where the rows are packed.
+        position_ids: as `input_ids`; go on from the prompt in each response.
+        segments: as `input_ids`; 0 prompt, from 1 on the row's responses, -1 padding.
+        predicted_from: (scored,); flat index of the position that predicts each scored token.
+        targets: (scored,); the scored tokens' ids.
+        response: (scored,); which response of the batch each scored token belongs to.
+        counts: (responses,); scored tokens of each response.
+        shared: whether some row holds more than one response.
+        lengths: positions that each packed row takes, the last one may be nothing but padding;
+            none where rows are not packed.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    segments: Tensor
+    predicted_from: Tensor
+    targets: Tensor
+    response: Tensor
+    counts: Tensor
+    shared: bool
+    lengths: tuple[int, ...] = ()
+
+    def to(self, device: torch.device) -> "Batch":
+        tensors: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Keyword arguments for a transformers model.
+
+        Packed rows come with their spans, which `attention.by_row` takes. Plain rows are padded
+        on the right, where causal attention never looks back from, so they need no mask. Shared
+        rows get a boolean one, (rows, 1, tokens, tokens), true where a position may look: back,
+        at the prompt or at its own response.
+        """
+        if self.lengths:
+            return {
+                "input_ids": self.input_ids,
+                "position_ids": self.position_ids,
+                "spans": [
+                    Span(len(row), _bias(row) if self.shared else None)
+                    for row in self.segments[0].split(self.lengths)
+                ],
+            }
+        if not self.shared:
+            return {"input_ids": self.input_ids}
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "attention_mask": _may_look(self.segments)[:, None],
+        }
+
+
+def _may_look(segments: Tensor) -> Tensor:
+    """Where each position may look, (..., tokens, tokens): back, at its own segment or a prompt."""
+    key, query = segments[..., None, :], segments[..., :, None]
+    return ((key == query) | (key == 0)).tril()
+
+
+def _bias(segments: Tensor) -> Tensor:
+    allowed = _may_look(segments)
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
+
+
+def make(examples: Examples, items: Sequence[np.ndarray], layout: Layout) -> Batch:
+    """Lay out items, each the responses of one prompt, as a batch; they keep their order."""
+    rows = [row for item in items for row in _rows(examples, item, layout != "plain")]
+    lengths = np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows])
+    packed = layout == "packed"
+    if packed:
+        lengths = _filled(lengths)
+        filling = -int(lengths.sum()) % WHOLE
+        if filling and lengths.sum() >= LARGE:
+            lengths = np.append(lengths, filling)
+    shape = (1, int(lengths.sum())) if packed else (len(rows), int(lengths.max()))
+    starts = np.append(0, np.cumsum(lengths)) if packed else np.arange(len(rows)) * shape[1]
+    input_ids, position_ids, segments = np.zeros((3, shape[0] * shape[1]), dtype=np.int64)
+    segments[:] = PADDING
+    predicted_from, targets, counts = [], [], []
+    for row_start, (prompt, responses) in zip(starts.tolist(), rows, strict=False):
+        start = row_start + len(prompt)
+        input_ids[row_start:start] = prompt
+        position_ids[row_start:start] = np.arange(len(prompt))
+        segments[row_start:start] = 0
+        last_of_prompt = start - 1
+        for segment, response in enumerate(responses, start=1):
+            end = start + len(response)
+            input_ids[start:end] = response
+            position_ids[start:end] = len(prompt) + np.arange(len(response))
+            segments[start:end] = segment
+            before = np.arange(start - 1, end - 1)
+            before[0] = last_of_prompt
+            # Without a prompt the response's first token has nothing before it.
+            first = 0 if len(prompt) else 1
+            predicted_from.append(before[first:])
+            targets.append(response[first:])
+            counts.append(len(response) - first)
+            start = end
+    response_of = np.repeat(np.arange(len(counts)), counts)
+    return Batch(
+        input_ids=torch.from_numpy(input_ids.reshape(shape)),
+        position_ids=torch.from_numpy(position_ids.reshape(shape)),
+        segments=torch.from_numpy(segments.reshape(shape)),
+        predicted_from=torch.from_numpy(np.concatenate(predicted_from)),
+        targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+        response=torch.from_numpy(response_of),
+        counts=torch.tensor(counts),
+        shared=any(len(responses) > 1 for _, responses in rows),
+        lengths=tuple(lengths.tolist()) if packed else (),
+    )
+
+
+def _filled(lengths: np.ndarray) -> np.ndarray:
+    """Positions that packed rows of these lengths take."""
+    return -(-lengths // MULTIPLE) * MULTIPLE
+
+
+def _rows(examples: Examples, item: np.ndarray, share_prompts: bool) -> Iterator[_Row]:
+    prompt = examples.prompts[examples.index.prompt_of[item[0]]]
+    responses = [examples.responses[response] for response in item]
+    kept = examples.prompt_tokens[item].tolist()
+    if share_prompts and len(set(kept)) == 1:
+        yield _Row(prompt[len(prompt) - kept[0] :], responses)
+    else:
+        for tokens, response in zip(kept, responses, strict=True):
+            yield _Row(prompt[len(prompt) - tokens :], [response])
+
+
+def shapes(examples: Examples, items: Ragged, layout: Layout) -> np.ndarray:
+    """Rows and longest row of each item, (items, 2), without laying it out.
+
+    Packed, an item counts as one row of all the positions that it takes.
+    """
+    kept, starts = examples.prompt_tokens[items.values], items.offsets[:-1]
+    lengths = kept + examples.responses.lengths[items.values]
+    alike = np.minimum.reduceat(kept, starts) == np.maximum.reduceat(kept, starts)
+    shared = alike & (layout != "plain")
+    joined = np.add.reduceat(lengths - kept, starts) + kept[starts]
+    if layout == "packed":
+        apart = np.add.reduceat(_filled(lengths), starts)
+        taken = np.where(shared, _filled(joined), apart)
+        return np.stack([np.ones_like(taken), taken], axis=1)
+    longest = np.maximum.reduceat(lengths, starts)
+    return np.stack([np.where(shared, 1, items.lengths), np.where(shared, joined, longest)], axis=1)
+
+
+def micro_batches(sizes: np.ndarray, tokens_per_batch: int, layout: Layout) -> list[np.ndarray]:
+    """Cut items into groups, each of at most `tokens_per_batch` positions.
+
+    Padded rows are grouped by similar length, packed ones into groups of nearly equal size.
+
+    Args:
+        sizes: rows and longest row of each item, (items, 2), as `shapes` gives them.
+        tokens_per_batch: positions, padding included; an item that is larger stands alone.
+
+    Returns:
+        Indices into `sizes`, longest items first, so that memory runs out early or never.
+    """
+    order = np.argsort(-sizes[:, 1], kind="stable")
+    if layout == "packed":
+        groups = _even(sizes[:, 1], order, tokens_per_batch)
+    else:
+        groups = _similar(sizes, order, tokens_per_batch)
+    return [np.array(group) for group in groups]
+
+
+def _even(tokens: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]:
+    """As few groups as the budget allows, each item to the lightest one."""
+    wanted = max(1, -(-int(tokens.sum()) // budget))
+    while True:
+        groups: list[list[int]] = [[] for _ in range(wanted)]
+        lightest = [(0, group) for group in range(wanted)]
+        for index in order:
+            total, group = lightest[0]
+            if total and total + tokens[index] > budget:
+                # Whole items do not divide so evenly: try with more groups.
+                break
+            groups[group].append(index)
+            heapq.heapreplace(lightest, (total + int(tokens[index]), group))
+        else:
+            return [group for group in groups if group]
+        wanted += max(1, wanted // 50)
+
+
+def _similar(sizes: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]:
+    """Groups of similar length: each opened by its longest item."""
+    groups: list[list[int]] = []
+    rows = width = 0
+    for index in order:
+        item_rows, item_width = sizes[index]
+        fits = (rows + item_rows) * width <= budget
+        if groups and fits and item_width >= SIMILAR * width:
+            groups[-1].append(index)
+            rows += item_rows
+        else:
+            groups.append([index])
+            rows, width = item_rows, item_width
+    return groups

@@ -1,0 +1,57 @@
+"""The card of the trained model: what it is, what it was made from, how, and how good it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from preference.core.params import Params
+from preference.core.pins import COMMIT
+from preference.report import markdown
+from preference.report.render import fill
+
+
+def model_card(
+    settings: Params,
+    title: str,
+    models: Sequence[Sequence[str]],
+    context: Mapping[str, str],
+    prepared: Mapping[str, Any],
+) -> str:
+    """The card as Markdown; two identical runs have the same.
+
+    Args:
+        title: what the model is called.
+        models: cells of the results table, a row a model; the base is left out.
+        context: what the model's scores were computed with.
+        prepared: the metrics of `prepare`.
+    """
+    facts = dict(context)
+    data, base = facts.pop("data"), facts.pop("base_model")
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["preference-tuning", settings.train.objective],
+        base_model=_hub_id(base),
+        datasets=[identifier] if (identifier := _hub_id(data)) else None,
+    )
+    return fill(
+        "card.md",
+        metadata=metadata.to_yaml(),
+        title=title,
+        base=base,
+        data=data,
+        train_pairs=prepared["train"]["pairs"],
+        test_pairs=prepared["test"]["pairs"],
+        longest=settings.data.max_length,
+        context=", ".join(f"{name} {value}" for name, value in facts.items()),
+        normalize=settings.scoring.length_normalize,
+        metrics="\n".join(markdown.table([("model", "left"), *markdown.ESTIMATES], models)),
+        params=markdown.params(settings),
+    )
+
+
+def _hub_id(name: str) -> str | None:
+    """The Hub's id in `OWNER/NAME@COMMIT`."""
+    identifier, _, commit = name.partition("@")
+    return identifier if COMMIT.fullmatch(commit) else None

@@ -1,0 +1,110 @@
+"""`results/report.html`: one file with everything in it, which needs no network and no server."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from preference.report import markdown
+from preference.report.figures import Results, Section
+from preference.report.render import fill, verbatim
+from preference.report.results import Rows
+from preference.report.verdict import COLUMNS, Outcome
+from preference.store.examples import Examples
+from preference.store.tables import SAMPLES, read
+
+DIGITS = 4  # of scores in the page, after the point
+
+
+def read_answers(path: Path, titles: Mapping[str, str]) -> list[dict[str, object]]:
+    """What the models answered, by question, under their titles.
+
+    Args:
+        path: a table of `tables.SAMPLES`.
+        titles: what to call each column of answers.
+    """
+    return [
+        {
+            "question": row["question"],
+            "prompt": row["prompt"].strip(),
+            "texts": [(title, row[name]) for name, title in titles.items()],
+        }
+        for row in read(path, SAMPLES).to_pylist()
+    ]
+
+
+def render(
+    results: Results,
+    sections: Sequence[Section],
+    rows: Rows,
+    outcome: Outcome,
+    prepared: Examples,
+    answers: Sequence[Mapping[str, object]],
+) -> str:
+    """The page as HTML; every text of data or models is escaped.
+
+    Args:
+        outcome: what is to be said of published results.
+        prepared: the test split as the models saw it.
+        answers: as `read_answers` gives them.
+    """
+    settings = results.settings
+    first, *_, last = results.names
+    context, pairs = results.scores[last].context, len(prepared.index.pairs)
+    return fill(
+        "report.html",
+        title=f"{last} against the {first}",
+        lead=f"{pairs:,} test pairs of {context.get('data', 'unknown data')}, base model "
+        f"{context.get('base_model', 'unknown')}, computed on {context.get('device', '?')} in "
+        f"{context.get('precision', '?')}.",
+        style=verbatim("report.css"),
+        script=verbatim("report.js"),
+        sections=[
+            {
+                **vars(section),
+                "figures": [
+                    {"caption": figure.caption, "svg": Markup(figure.svg)}
+                    for figure in section.figures
+                ],
+            }
+            for section in sections
+        ],
+        models=rows.models,
+        differences=rows.differences,
+        outcome=outcome,
+        published_columns=[title for title, _ in COLUMNS],
+        normalize=results.normalize,
+        answers=answers,
+        answer_tokens=settings.samples.max_new_tokens,
+        pairs_count=f"{pairs:,}",
+        context=sorted(context.items()),
+        params=markdown.params(settings),
+        data=_browser_data(results, prepared),
+    )
+
+
+def _browser_data(results: Results, prepared: Examples) -> dict[str, object]:
+    """Columns by name, one entry a pair; scores by model and side."""
+    index, tokens = prepared.index, next(iter(results.scores.values())).tokens
+    texts = [results.texts[prompt] for prompt in index.prompt_of[index.pairs[:, 0]]]
+    places = index.pairs - np.searchsorted(index.prompt_of, index.prompt_of[index.pairs])
+    full = (prepared.lengths >= results.settings.data.max_length)[index.pairs].any(axis=1)
+    return {
+        "models": results.names,
+        "row": index.pair_rows.tolist(),
+        "question": [text.question for text in texts],
+        "turns": [text.turns for text in texts],
+        **{
+            side: [text.responses[place] for text, place in zip(texts, of_side, strict=True)]
+            for side, of_side in zip(("chosen", "rejected"), places.T, strict=True)
+        },
+        "tokens": tokens[index.pairs].T.tolist(),
+        "full": full.tolist(),
+        "scores": [
+            [np.round(side, DIGITS).tolist() for side in scores.of_pairs(results.normalize)]
+            for scores in results.scores.values()
+        ],
+        # Digits of their own: a margin that is rounded to 0 would change its side.
+        "margins": [[float(f"{m:.{DIGITS}g}") for m in ms] for ms in results.margins.values()],
+    }

@@ -1,0 +1,72 @@
+"""The results table: what each stage of training changed, and how sure that is."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from preference.core.errors import InputError
+from preference.evaluation.statistics import Difference
+from preference.report import markdown
+from preference.report.comparison import Comparison
+from preference.report.verdict import COLUMNS, Outcome
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run dvc repro") from None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of cells: the metrics by model with the delta, and the paired differences."""
+
+    models: list[list[str]]
+    differences: list[list[str]]
+
+
+def rows(
+    models: dict[str, dict[str, float]], comparisons: dict[str, Comparison], decimals: int
+) -> Rows:
+    """The results as text.
+
+    Args:
+        models: metrics by model, in the order in which they were trained.
+        comparisons: paired differences by title; the first one is the delta row.
+        decimals: digits after the point.
+    """
+
+    def changed(found: Difference) -> list[str]:
+        return [
+            markdown.number(found.difference, decimals, signed=True),
+            markdown.interval(found.low, found.high, decimals, signed=True),
+        ]
+
+    found = [[name, *markdown.estimates(values, decimals)] for name, values in models.items()]
+    title, delta = next(iter(comparisons.items()))
+    found.append([f"delta ({title})", *(cell for d in delta.values() for cell in changed(d))])
+    differences = [
+        [title, metric, *changed(difference), markdown.p_value(difference.p_value)]
+        for title, comparison in comparisons.items()
+        for metric, difference in comparison.items()
+    ]
+    return Rows(found, differences)
+
+
+def table(found: Rows, compared: Outcome) -> str:
+    """The results as Markdown, with what is to be said of published ones."""
+    models = [("model", "left"), *markdown.ESTIMATES]
+    differences = [("paired difference", "left"), ("metric", "left"), ("difference", "right")]
+    differences += [markdown.INTERVAL, ("p-value", "right")]
+    lines = [
+        *markdown.table(models, found.models),
+        "",
+        *markdown.table(differences, found.differences),
+        "",
+        compared.headline,
+    ]
+    if compared.rows:
+        lines += ["", *markdown.table(COLUMNS, compared.rows)]
+        lines += ["", f"Published: {compared.source}", "", compared.explanation]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,243 @@
+"""Whether published results were reproduced: published values against what a run measured."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+from scipy import stats
+
+from preference.core.errors import InputError
+from preference.core.params import Params, flat
+from preference.report import markdown, published
+from preference.report.published import Published, Row
+
+LEVEL = 0.05
+POWER = 0.8
+COLUMNS = (
+    ("model", "left"),
+    ("metric", "left"),
+    ("published", "right"),
+    ("measured", "right"),
+    ("difference", "right"),
+    ("p-value", "right"),
+    ("verdict", "left"),
+    ("why", "left"),
+)
+NOTHING_PUBLISHED = (
+    "Nothing is published for this configuration, so there is nothing to compare with."
+)
+
+
+class Word(StrEnum):
+    CONSISTENT = "consistent"
+    INCONSISTENT = "not consistent"
+    INCOMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run says of one published value, in the published unit; None where not comparable.
+
+    `detectable` is the true difference that the test finds with a power of 80%.
+    """
+
+    model: str
+    metric: str
+    published: float
+    published_as: str
+    published_pairs: int
+    word: Word
+    reason: str
+    measured: float | None = None
+    measured_pairs: int | None = None
+    difference: float | None = None
+    p_value: float | None = None
+    detectable: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be said of published results; rows of cells are empty where there are none."""
+
+    headline: str
+    rows: list[list[str]] = field(default_factory=list)
+    source: str = ""
+    explanation: str = ""
+
+
+def outcome(
+    settings: Params, margins: Mapping[str, np.ndarray], titles: Mapping[str, str]
+) -> Outcome:
+    """Compare with the results that `report.published` names.
+
+    Args:
+        margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
+        titles: what to call these models.
+    """
+    name = settings.report.published
+    if name is None:
+        return Outcome(NOTHING_PUBLISHED)
+    known = published.read(name)
+    verdicts = judge(known, settings, margins)
+    return Outcome(
+        headline(verdicts, titles),
+        [cells(verdict, titles, settings.report.decimals) for verdict in verdicts],
+        known.source,
+        explanation(verdicts),
+    )
+
+
+def judge(
+    published: Published, settings: Params, margins: Mapping[str, np.ndarray]
+) -> list[Verdict]:
+    """Test each published value, in the file's order, against what a run measured.
+
+    Published and measured pairs count as independent samples; where they are the same pairs, the
+    test errs on the side of "consistent". How trainings on the same pairs vary is no part of it.
+
+    Args:
+        settings: the params of the run; a row that presupposes others is not tested.
+        margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
+
+    Raises:
+        InputError: the models have scores of different pairs.
+        ValueError: a margin is not finite.
+    """
+    if not all(np.isfinite(values).all() for values in margins.values()):
+        raise ValueError("margins must be finite")
+    if len({len(values) for values in margins.values()}) > 1:
+        raise InputError("the models to compare have scores of different pairs; run dvc repro")
+    return [_verdict(row, published, settings, margins) for row in published.rows]
+
+
+def mean_test(
+    difference: float, spread: float, pairs: int, published_pairs: int, freedom: float
+) -> tuple[float, float | None]:
+    """The t-test of two means whose values have one standard deviation, known to `freedom`.
+
+    Returns the two-sided p-value, and the true difference that is found with a power of 80%,
+    within 0.2% from 10 degrees of freedom on. Without spread any difference is certain.
+    """
+    error = spread * math.sqrt(1 / pairs + 1 / published_pairs)
+    if error == 0:
+        return (0.0 if difference else 1.0), None
+    return float(2 * stats.t.sf(abs(difference) / error, freedom)), _reach(freedom) * error
+
+
+def share_test(
+    hits: int, pairs: int, published_hits: int, published_pairs: int
+) -> tuple[float, float | None]:
+    """The pooled z-test of two shares, an approximation for some five hits and misses or more."""
+    share = (hits + published_hits) / (pairs + published_pairs)
+    difference = hits / pairs - published_hits / published_pairs
+    spread = math.sqrt(share * (1 - share))
+    return mean_test(difference, spread, pairs, published_pairs, freedom=math.inf)
+
+
+def headline(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> str:
+    """What the verdicts say together, in a sentence for people.
+
+    Args:
+        titles: what to call the models; those that are not in it keep their names.
+    """
+    found = {
+        word: [f"{titles.get(v.model, v.model)} {v.metric}" for v in verdicts if v.word == word]
+        for word in Word
+    }
+    agree, differ, rest = found.values()
+    if not agree + differ:
+        return (
+            f"None of the {len(rest)} published values is comparable with this run, so nothing was "
+            "tested and nothing can be said of their reproduction; the table says why."
+        )
+    failed = f" ({', '.join(differ)})" if differ else ""
+    return (
+        f"Consistent with the published values: {len(agree)} of {len(agree + differ)} comparable "
+        f"rows. Not consistent: {len(differ)}{failed}. Not comparable, as the table explains: "
+        f"{len(rest)}."
+    )
+
+
+def explanation(verdicts: Sequence[Verdict]) -> str:
+    """What was tested, and what the words mean; empty where nothing was tested."""
+    tested = [v for v in verdicts if v.word != Word.INCOMPARABLE]
+    if not tested:
+        return ""
+    return (
+        f"Each row is tested by itself, two-sided at the {LEVEL:.0%} level, with "
+        f"{tested[0].measured_pairs} measured pairs against {tested[0].published_pairs} published: "
+        "shares by the pooled z-test of two shares, means and deltas by the t-test of two means, "
+        "for which the published pairs are taken to spread as the measured ones do. "
+        '"Consistent" means that the samples do not '
+        "contradict the published value; it does not prove the two equal, and a true difference "
+        "smaller than the table names often goes unnoticed. Published and measured pairs count as "
+        f"independent samples: where they are, {LEVEL:.0%} of rows fail by the choice of pairs "
+        'alone; where both used the same test pairs, the test errs on the side of "consistent". '
+        "How much two trainings differ by seed, device and rounding is no part of it, and can by "
+        'itself make a faithful rerun "not consistent".'
+    )
+
+
+def cells(verdict: Verdict, titles: Mapping[str, str], decimals: int) -> list[str]:
+    """A row of the table, by `COLUMNS`; the published value has its own digits."""
+    numbers = ["n/a"] * 3
+    if verdict.measured is not None:
+        numbers = [
+            markdown.number(verdict.measured, decimals, signed=verdict.model == "delta"),
+            markdown.number(verdict.difference, decimals, signed=True),
+            markdown.p_value(verdict.p_value),
+        ]
+    named = [titles.get(verdict.model, verdict.model), verdict.metric, verdict.published_as]
+    return [*named, *numbers, verdict.word, verdict.reason]
+
+
+def _verdict(
+    row: Row, published: Published, settings: Params, margins: Mapping[str, np.ndarray]
+) -> Verdict:
+    value, pairs = float(row.value), published.pairs
+    stated = row.model, row.metric, value, row.value, pairs
+    here = dict(flat(settings))
+    differing = [
+        f"{key} is {json.dumps(here[key])} here, {json.dumps(there)} there"
+        for key, there in {**published.settings, **row.settings}.items()
+        if here[key] != there
+    ]
+    if differing:
+        return Verdict(*stated, Word.INCOMPARABLE, "; ".join(differing))
+    sample = {name: m > 0 if row.metric == "pair_acc" else m for name, m in margins.items()}
+    values = sample["final" if row.model == "delta" else row.model].astype(float)
+    if row.model == "delta":
+        values -= sample["baseline"]
+    n = len(values)
+    if n < 2:
+        reason = "fewer than two measured pairs cannot tell how much pairs differ"
+        return Verdict(*stated, Word.INCOMPARABLE, reason)
+    measured = float(values.mean())
+    difference = measured - value
+    if row.metric == "pair_acc" and row.model != "delta":
+        chance, findable = share_test(int(values.sum()), n, round(value * pairs), pairs)
+    else:
+        # Of equal values, the computed spread need not be exactly 0.
+        spread = float(np.std(values, ddof=1)) if np.ptp(values) else 0.0
+        # What the published value's rounding explains is no difference.
+        rounding = 0.5 * 10.0 ** -len(row.value.partition(".")[2])
+        tested = difference if abs(difference) > rounding else 0.0
+        chance, findable = mean_test(tested, spread, n, pairs, freedom=n - 1)
+    word = Word.CONSISTENT if chance >= LEVEL else Word.INCONSISTENT
+    if findable is None:
+        reason = f"every measured pair has the same value, {'' if chance else 'not '}as published"
+    elif word == Word.CONSISTENT:
+        reason = f"a true difference of {findable:.2g} would be found in {POWER:.0%} of cases"
+    else:
+        reason = f"samples of one population differ by as much in under {LEVEL:.0%} of cases"
+    return Verdict(*stated, word, reason, measured, n, difference, chance, findable)
+
+
+@cache
+def _reach(freedom: float) -> float:
+    """The detectable difference in standard errors."""
+    return float(stats.t.isf(LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom))

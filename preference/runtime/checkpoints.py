@@ -1,0 +1,217 @@
+"""What a killed run needs to go on: its state, kept beside the pipeline's outputs until it is done.
+
+A checkpoint is a directory `.checkpoints/STAGE/KEY/STEP`. KEY stands for everything that determines
+the run, so that a checkpoint is found again only by the run that would have come to the same state.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from accelerate import Accelerator
+from torch.optim.lr_scheduler import LRScheduler
+
+from preference.core.errors import first_line
+from preference.core.files import remove, temporary_of
+from preference.runtime import devices, processes
+from preference.store import checksums
+from preference.store.text import write_json
+
+ROOT = Path(".checkpoints")
+KEPT = 2  # should the last one turn out damaged, there is the one before
+POSITION, CURVES, ARRAY = "position.json", "curves", "array.npy"
+VERSIONS = ("torch", "transformers", "accelerate", "numpy")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: in which epoch, how many of its steps are done, and steps in all."""
+
+    epoch: int = 0
+    done: int = 0
+    step: int = 0
+
+
+class Checkpoints:
+    """A context around a stage's long work; left without an error, it removes what it has kept.
+
+    Args:
+        stage: names the directory, and the messages.
+        minutes: between two checkpoints; 0 makes one at every occasion, None none at all.
+        determined_by: params that the result depends on.
+        inputs: files and directories that it depends on.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        accelerator: Accelerator,
+        *,
+        minutes: float | None = None,
+        determined_by: Iterable[object] = (),
+        inputs: Iterable[Path] = (),
+    ) -> None:
+        self.stage, self.minutes = stage, minutes
+        self._accelerator = accelerator
+        self._last = time.monotonic()
+        key = None
+        if accelerator.is_main_process and minutes is not None:
+            key = _key(accelerator, determined_by, inputs)
+        key = processes.agreed(accelerator, key)
+        self._place = ROOT / stage / str(key)
+
+    def kept(self) -> str:
+        """The newest checkpoint, as the end of an error message."""
+        newest = next(iter(self._all()), None)
+        return "" if newest is None else f"; the last good state is kept in {newest}"
+
+    def due(self) -> bool:
+        """Whether it is time for the next one, by this process's clock."""
+        return self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes
+
+    def resume(self, schedule: LRScheduler) -> tuple[Path | None, Position]:
+        """Take model, optimizer, schedule and random numbers back to the newest whole checkpoint.
+
+        Returns:
+            Its place and position, on each process; none and the beginning where there is none.
+        """
+        found = None
+        if self._accelerator.is_main_process and self.minutes is not None:
+            found = next((p for p in self._whole() if (p / POSITION).exists()), None)
+        found = processes.agreed(self._accelerator, found)
+        if found is None:
+            return None, Position()
+        state = json.loads((found / POSITION).read_text())
+        position = Position(**state["position"])
+        logging.info("%s: goes on after step %d, from %s", self.stage, position.step, found)
+        self._accelerator.load_state(str(found))
+        schedule.load_state_dict(state["schedule"])
+        return found, position
+
+    def save(self, position: Position, schedule: LRScheduler, curves: Path) -> Position:
+        """Keep the state of training at `position`, which is returned; all processes take part.
+
+        A disk that is full costs the checkpoint, and not the run.
+        """
+        if self.minutes is None:
+            return position
+        self._last = time.monotonic()
+        place = self._place / f"{position.step:09d}"
+        temporary = temporary_of(place)
+        try:
+            if self._accelerator.is_main_process:
+                remove(temporary)
+                temporary.mkdir(parents=True)
+            self._accelerator.wait_for_everyone()
+            self._accelerator.save_state(str(temporary))
+            self._accelerator.wait_for_everyone()
+            if self._accelerator.is_main_process:
+                shutil.copytree(curves, temporary / CURVES)
+                state = {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"}
+                write_json(
+                    temporary / POSITION,
+                    {"position": asdict(position), "schedule": {**state, "lr_lambdas": [None]}},
+                )
+                self._finish(temporary, place)
+        except Exception as error:
+            # What the libraries raise where a disk is full has no class in common. Of several
+            # processes, the others would wait for this one for ever.
+            if self._accelerator.num_processes > 1:
+                raise
+            self._lost(temporary, error)
+        return position
+
+    def array(self, name: str) -> np.ndarray | None:
+        """What `save_array` kept last under this name, on each process."""
+        found: np.ndarray | None = None
+        if self._accelerator.is_main_process and self.minutes is not None:
+            place = next((p for p in self._whole() if p.name.startswith(f"{name}-")), None)
+            if place is not None:
+                found = np.load(place / ARRAY, allow_pickle=False)
+        return processes.agreed(self._accelerator, found)
+
+    def save_array(self, name: str, number: int, values: np.ndarray) -> None:
+        """Keep an array, the newest by `number`; only the main process writes."""
+        self._last = time.monotonic()
+        if self.minutes is None or not self._accelerator.is_main_process:
+            return
+        place = self._place / f"{name}-{number:09d}"
+        temporary = temporary_of(place)
+        try:
+            remove(temporary)
+            temporary.mkdir(parents=True)
+            np.save(temporary / ARRAY, values)
+            self._finish(temporary, place)
+        except OSError as error:
+            self._lost(temporary, error)
+
+    def _lost(self, temporary: Path, error: Exception) -> None:
+        remove(temporary)
+        logging.warning("%s: no checkpoint could be written: %s", self.stage, first_line(error))
+
+    def _finish(self, temporary: Path, place: Path) -> None:
+        """Seal a checkpoint with its files' digests, move it to its place, drop old ones."""
+        checksums.seal(temporary)
+        remove(place)
+        temporary.rename(place)
+        kind = place.name.rpartition("-")[0]
+        same = [p for p in self._all() if p.name.rpartition("-")[0] == kind]
+        for old in same[KEPT:]:
+            remove(old)
+
+    def _all(self) -> list[Path]:
+        """Newest first."""
+        return sorted((p for p in self._place.glob("[!.]*") if p.is_dir()), reverse=True)
+
+    def _whole(self) -> Iterator[Path]:
+        for place in self._all():
+            if checksums.differing(place):
+                logging.warning("%s: checkpoint %s is damaged and passed over", self.stage, place)
+            else:
+                yield place
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None and self._accelerator.is_main_process:
+            remove(ROOT / self.stage)
+
+
+def _key(accelerator: Accelerator, determined_by: Iterable[object], inputs: Iterable[Path]) -> str:
+    """A digest of what determines a run: params, inputs, code, versions, devices."""
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        # What lies in core says how to compute, and never what.
+        if name.partition(".")[0] in ("preference", "stages", "__main__")
+        and not name.startswith("preference.core.")
+    ]
+    code = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
+    facts: list[Any] = [
+        [repr(value) for value in determined_by],
+        [
+            checksums.of_directory(path) if path.is_dir() else checksums.of_file(path)
+            for path in inputs
+        ],
+        sorted(checksums.of_file(file) for file in code),
+        [version(name) for name in VERSIONS],
+        devices.context(accelerator),
+        [accelerator.num_processes, str(accelerator.distributed_type)],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,96 @@
+"""Device and precision, from what params ask for to what this machine has."""
+
+import os
+from importlib.metadata import version
+
+import torch
+from accelerate import Accelerator
+
+from preference.core.errors import InputError
+from preference.core.params import Params, Runtime
+from preference.runtime import heap, processes
+
+
+def accelerator(params: Params) -> Accelerator:
+    """The `accelerate` object through which a stage places, casts and distributes.
+
+    Raises:
+        InputError: the device or the precision asked for is not to be had here.
+    """
+    heap.keep_freed()
+    device = _device(params.runtime)
+    precision = _precision(params.precision, device)
+    if params.runtime.deterministic:
+        # Read when the library's first product is computed, so not too late here.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if params.runtime.workers is not None:
+        torch.set_num_threads(params.runtime.workers)
+    made = Accelerator(
+        cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision
+    )
+    if processes.sharded(made) and not made.is_fsdp2:
+        raise InputError(
+            "LAUNCH asks for FSDP of version 1; set fsdp_version: 2, as "
+            "recipes/accelerate/fsdp.yaml does"
+        )
+    return made
+
+
+def tokens_per_batch(runtime: Runtime, accelerator: Accelerator) -> int:
+    """Positions in a micro-batch: what params say, else what fills the device's units.
+
+    More takes memory and brings no speed: on a CPU the products are as fast at 1344 rows as at
+    any number, with a matrix unit at 2048; a GPU wants more.
+    """
+    if runtime.tokens_per_batch is not None:
+        return runtime.tokens_per_batch
+    if accelerator.device.type != "cpu":
+        return 16384
+    return 2048 if torch.cpu.get_capabilities().get("amx_tile") else 1344
+
+
+def context(accelerator: Accelerator) -> dict[str, str]:
+    """What a metric was computed on: device type and resolved precision."""
+    precision = accelerator.mixed_precision
+    return {
+        "device": accelerator.device.type,
+        "precision": "fp32" if precision == "no" else precision,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that compute."""
+    return {"torch": torch.__version__.partition("+")[0], "transformers": version("transformers")}
+
+
+def _device(runtime: Runtime) -> str:
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if runtime.device == "auto":
+        return next(name for name, here in available.items() if here)
+    if not available[runtime.device]:
+        raise InputError(
+            f"params.yaml: runtime.device: {runtime.device} is not available to torch "
+            f"{torch.__version__} on this machine; use auto or cpu"
+        )
+    return runtime.device
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted == "auto":
+        if device == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            return "bf16" if native else "fp16"
+        fast = device == "cpu" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
+        return "bf16" if fast else "fp32"
+    if wanted == "fp16" and device == "cpu":
+        raise InputError(
+            "params.yaml: precision: fp16 needs a GPU; on this machine use fp32, bf16 or auto"
+        )
+    return wanted

@@ -1,0 +1,119 @@
+"""One stage's work with a model: where it computes, when it keeps its state, how it stops."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from preference.core import signals
+from preference.core.errors import InputError
+from preference.core.params import Params, Runtime
+from preference.runtime import devices, processes
+from preference.runtime.checkpoints import Checkpoints
+
+
+class Agreement(NamedTuple):
+    """What all processes do next: a sum over them, whether to keep the state, whether to stop."""
+
+    total: float
+    due: bool
+    stop: bool
+
+
+@dataclass
+class Session:
+    """What the stages that run a model share.
+
+    Attributes:
+        stage: names it in messages.
+        tokens_per_batch: positions in a micro-batch; halved where memory runs out.
+    """
+
+    stage: str
+    params: Params
+    accelerator: Accelerator
+    checkpoints: Checkpoints
+    tokens_per_batch: int
+    _request: signals.Request = field(default_factory=signals.Request)
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.params.runtime
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal wait: it asks to stop, and `agree` tells."""
+        with signals.held() as self._request:
+            yield
+
+    def agree(self, value: float = 0.0) -> Agreement:
+        """One exchange between the processes, so that none goes on where another stops.
+
+        Args:
+            value: to be summed up over all; exact where every entry comes from one of them.
+        """
+        asked = self._request.number is not None
+        own = np.array([value, self.checkpoints.due() or asked, asked])
+        total, due, stop = processes.total(self.accelerator, own)
+        return Agreement(float(total), bool(due), bool(stop))
+
+    def stop_if_asked(self) -> None:
+        """Raise `signals.Stopped` on every process if a signal has asked one of them."""
+        if self.agree().stop:
+            raise signals.Stopped(self._request.number or signals.SIGNALS[-1])
+
+    def halve(self, error: RuntimeError, largest: int, *, single: bool) -> None:
+        """Take smaller micro-batches from here on, if that is what an error asks for.
+
+        Args:
+            largest: positions of the largest micro-batch that was tried.
+            single: whether none held more than one item.
+
+        Raises:
+            RuntimeError: the error is another one, or other processes wait in the middle of a step.
+            InputError: there is not memory enough for a single item.
+        """
+        if self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+            raise error
+        if single:
+            raise InputError(
+                f"{self.stage}: out of memory with one item at a time; set "
+                "runtime.gradient_checkpointing: true where it trains, or lower data.max_length"
+            ) from None
+        self.tokens_per_batch = min(self.tokens_per_batch, largest) // 2
+        logging.warning(
+            "out of memory: micro-batches of %d tokens from here on, with the same results",
+            self.tokens_per_batch,
+        )
+        clear_device_cache(garbage_collection=True)
+
+
+@contextmanager
+def opened(
+    stage: str, settings: Params, inputs: Sequence[Path], determined_by: Sequence[object] = ()
+) -> Iterator[Session]:
+    """A session; left without an error, it removes what it has kept to go on from.
+
+    Args:
+        inputs: files and directories that the stage's results depend on.
+        determined_by: params that they depend on.
+
+    Raises:
+        InputError: device or precision are not to be had here.
+    """
+    accelerator = devices.accelerator(settings)
+    with Checkpoints(
+        stage,
+        accelerator,
+        minutes=settings.runtime.checkpoint_minutes,
+        determined_by=determined_by,
+        inputs=inputs,
+    ) as checkpoints:
+        tokens = devices.tokens_per_batch(settings.runtime, accelerator)
+        yield Session(stage, settings, accelerator, checkpoints, tokens)

@@ -1,0 +1,158 @@
+"""Prompts, the responses to them, and pairs of these: what a split is, in memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from preference.store.tables import INDEX, PREPARED, SOURCE, lists, read_flat
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths in one array: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    @staticmethod
+    def of(values: np.ndarray, lengths: np.ndarray) -> "Ragged":
+        """Rows of these lengths, one after the other."""
+        return Ragged(values, np.append(0, np.cumsum(lengths, dtype=np.int64)))
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which responses there are: to which prompt, in which pairs, with what label.
+
+    Ids and scores of one split have this in common. The responses to a prompt stand together.
+
+    Attributes:
+        rows: (prompts,); the place of each in the raw table.
+        prompt_of: (responses,); the prompt that each answers.
+        pairs: (pairs, 2); the responses chosen and rejected.
+        labels: (responses,); 1 desirable, 0 undesirable, -1 where the data do not say.
+        weights: (responses,); how much each counts where responses are trained on one by one.
+    """
+
+    rows: np.ndarray
+    prompt_of: np.ndarray
+    pairs: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def pair_rows(self) -> np.ndarray:
+        """The row of the raw table that each pair comes from, (pairs,)."""
+        return self.rows[self.prompt_of[self.pairs[:, 0]]]
+
+    def by_label(self) -> tuple[np.ndarray, np.ndarray]:
+        """The desirable and the undesirable responses.
+
+        Those are the two sides of every pair, in the pairs' order, then the labelled responses
+        that are in no pair.
+        """
+        single = np.ones(len(self.prompt_of), dtype=bool)
+        single[self.pairs] = False
+        desirable, undesirable = (
+            np.append(self.pairs[:, side], np.flatnonzero(single & (self.labels == label)))
+            for side, label in ((0, 1), (1, 0))
+        )
+        return desirable, undesirable
+
+    def same_as(self, other: "Index") -> bool:
+        """Whether both are of the same responses."""
+        return all(np.array_equal(part, getattr(other, name)) for name, part in vars(self).items())
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many responses each prompt has, (prompts,)."""
+        return np.bincount(self.prompt_of, minlength=len(self.rows))
+
+    def columns(self) -> dict[str, pa.Array]:
+        """As `tables.INDEX` has it."""
+        counts = self.counts
+        prompts = self.prompt_of[self.pairs[:, 0]]
+        places = self.pairs - (np.cumsum(counts) - counts)[prompts, None]
+        sides = [pa.array(side, pa.int32()) for side in places.T]
+        in_pairs = np.bincount(prompts, minlength=len(self.rows))
+        return {
+            "row": pa.array(self.rows, pa.int64()),
+            "labels": lists(pa.array(self.labels == 1, mask=self.labels < 0), counts),
+            "weights": lists(pa.array(self.weights, pa.float32()), counts),
+            "chosen": lists(sides[0], in_pairs),
+            "rejected": lists(sides[1], in_pairs),
+        }
+
+    @staticmethod
+    def of_columns(found: dict[str, list[np.ndarray]]) -> "Index":
+        """From the columns of `tables.INDEX`, as `tables.read_flat` gives them."""
+        ((rows,), (counts, labels), (_, weights)) = (found[n] for n in ("row", "labels", "weights"))
+        in_pairs, chosen = found["chosen"]
+        first = np.repeat(np.cumsum(counts) - counts, in_pairs)
+        pairs = np.stack([chosen + first, found["rejected"][1] + first], axis=1)
+        weights = np.where(np.isnan(weights), np.float32(1), weights)
+        return Index(rows, np.repeat(np.arange(len(rows)), counts), pairs, labels, weights)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The prepared prompts and responses of one split, in file order.
+
+    Attributes:
+        prompts: token ids, as much of each as the response that keeps most of it needs.
+        responses: token ids.
+        prompt_tokens: (responses,); a response's sequence is so many of its prompt's last tokens,
+            then the response.
+        source: where the texts come from, where that is known.
+    """
+
+    index: Index
+    prompts: Ragged
+    responses: Ragged
+    prompt_tokens: np.ndarray
+    source: str | None = None
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id."""
+        return int(max(part.values.max(initial=0) for part in (self.prompts, self.responses)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each response's sequence, the prompt included, (responses,)."""
+        return self.prompt_tokens + self.responses.lengths
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, prompt and response together."""
+        return int(self.lengths.max(initial=0))
+
+
+def read(path: Path) -> Examples:
+    """Read prepared prompts and responses, without their texts.
+
+    Raises:
+        InputError: there is no such table of `tables.PREPARED`, or it is damaged.
+    """
+    names = ["prompt_ids", "response_ids", "prompt_tokens"]
+    found, metadata = read_flat(path, PREPARED, [name for name, _ in INDEX] + names)
+    (prompt_lengths, prompts), (_, lengths, responses), (_, kept) = (found[n] for n in names)
+    return Examples(
+        Index.of_columns(found),
+        Ragged.of(prompts, prompt_lengths),
+        Ragged.of(responses, lengths),
+        kept,
+        metadata.get(SOURCE),
+    )

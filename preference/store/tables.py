@@ -1,0 +1,177 @@
+"""The Parquet tables that stages hand to each other: their schemas, written and read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from preference.core.errors import InputError
+from preference.core.files import replacing
+
+RAW = pa.schema([("chosen", pa.string()), ("rejected", pa.string())])
+
+# What Arrow raises for a damaged file; names of columns that are no text are among it.
+UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError)
+
+# Key of a table's metadata: where the texts come from.
+SOURCE = "data"
+
+# A row is a prompt with its responses. `chosen` and `rejected` are places among these, an entry a
+# pair; a label that the data do not give is null, and so is a weight, which then is 1.
+INDEX = [
+    ("row", pa.int64()),
+    ("labels", pa.list_(pa.bool_())),
+    ("weights", pa.list_(pa.float32())),
+    ("chosen", pa.list_(pa.int32())),
+    ("rejected", pa.list_(pa.int32())),
+]
+
+# A turn of a prompt: who speaks, and the characters of the text that are said.
+TURN = pa.struct([("role", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
+
+# `prompt_ids` holds as much of the prompt as the response that keeps most of it needs; each
+# response sees the last `prompt_tokens` of them. The texts are whole.
+PREPARED = pa.schema(
+    [
+        *INDEX,
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("response_ids", pa.list_(pa.list_(pa.int32()))),
+        ("prompt_tokens", pa.list_(pa.int32())),
+        ("prompt", pa.string()),
+        ("turns", pa.list_(TURN)),
+        ("responses", pa.list_(pa.string())),
+    ]
+)
+
+# Summed log-probabilities in nats, and the number of tokens that each sum is over.
+SCORES = pa.schema([*INDEX, ("logps", pa.list_(pa.float64())), ("tokens", pa.list_(pa.int32()))])
+
+# One prompt of the test split, the response preferred in the data, and each model's answer;
+# `question` is what the prompt's last turn asks.
+SAMPLES = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("question", pa.string()),
+        ("prompt", pa.string()),
+        ("chosen", pa.string()),
+        ("base", pa.string()),
+        ("sft", pa.string()),
+        ("policy", pa.string()),
+    ]
+)
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer whose file appears at `path` only when it is complete."""
+    with (
+        replacing(path) as temporary,
+        # Checksums, so that what storage has damaged is not read as other numbers.
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        yield writer
+
+
+def read(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """Read a table that a stage wrote, or some of its columns.
+
+    Raises:
+        InputError: the file is missing, damaged, or has other columns.
+    """
+    with _opened(path, schema) as file:
+        table = file.read(columns)
+        require_all(file.metadata, table.num_rows)
+        return table
+
+
+@contextmanager
+def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """A table that a stage wrote, opened; what goes wrong while it is read is told, too."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
+    # From the C library's heap, where what is freed serves the next tensor: Arrow's own keeps it.
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            if names != schema.names:
+                raise InputError(
+                    f"{path}: has columns {names}, expected {schema.names}; run dvc repro"
+                )
+            yield file
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
+
+
+def require_all(metadata: pq.FileMetaData | pq.RowGroupMetaData, rows: int) -> None:
+    """Raise what `UNREADABLE` has if fewer rows were read than a file, or a group of it, says.
+
+    The header of a page is under no checksum, and one that damage has made an empty page's is read
+    as one.
+    """
+    if rows != metadata.num_rows:
+        raise pa.ArrowInvalid(f"{rows} rows could be read of {metadata.num_rows}")
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """What to say of a table that a stage wrote and that is not as it was written."""
+    return InputError(
+        f"{path}: not readable as Parquet ({error}); run make check-cache, which removes what is "
+        "damaged, then dvc repro"
+    )
+
+
+def read_flat(
+    path: Path, schema: pa.Schema, names: list[str]
+) -> tuple[dict[str, list[np.ndarray]], dict[str, str]]:
+    """Read columns a row group at a time, since all of them at once would be there twice.
+
+    Returns:
+        For each column the lengths of its lists, level by level, and then its values, null
+        booleans as -1; and the table's metadata.
+
+    Raises:
+        InputError: as `read`.
+    """
+    wanted = pa.schema([schema.field(name) for name in names])
+    parts = {name: [[level] for level in _levels(wanted.empty_table()[name])] for name in names}
+    rows = 0
+    with _opened(path, schema) as file:
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number, names).select(names).cast(wanted)
+            group.validate()
+            require_all(file.metadata.row_group(number), group.num_rows)
+            rows += group.num_rows
+            for name in names:
+                for found, level in zip(parts[name], _levels(group[name]), strict=True):
+                    found.append(level)
+        require_all(file.metadata, rows)
+        metadata = file.schema_arrow.metadata or {}
+    joined = {name: [_joined(level) for level in levels] for name, levels in parts.items()}
+    return joined, {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def _levels(column: pa.ChunkedArray) -> list[np.ndarray]:
+    part, levels = column.combine_chunks(), []
+    while isinstance(part, pa.ListArray):
+        levels.append(part.value_lengths())
+        part = part.flatten()
+    if pa.types.is_boolean(part.type):
+        part = part.cast(pa.int8()).fill_null(-1)
+    # Copies: Arrow's memory goes with the group.
+    return [level.to_numpy(zero_copy_only=False).copy() for level in (*levels, part)]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts, which are given up, as one array."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+def lists(values: pa.Array, lengths: np.ndarray) -> pa.ListArray:
+    """A column of lists of these lengths, from their values one after the other."""
+    return pa.ListArray.from_arrays(pa.array(np.append(0, np.cumsum(lengths)), pa.int32()), values)

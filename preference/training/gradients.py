@@ -1,0 +1,109 @@
+"""The gradient of one step's loss, accumulated over micro-batches that fit into memory."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from preference.model import batches, cpu
+from preference.model.batches import Batch, Layout
+from preference.objectives.objective import Task
+from preference.runtime import processes
+from preference.runtime.session import Session
+
+
+@dataclass
+class Gradients:
+    """Cuts steps into micro-batches, deals them to processes and adds their gradients up.
+
+    Attributes:
+        model: a scorer, as `accelerator` has made it.
+    """
+
+    model: nn.Module
+    task: Task
+    layout: Layout
+    session: Session
+
+    def __post_init__(self) -> None:
+        self._sizes = batches.shapes(self.task.examples, self.task.items, self.layout)
+
+    def leave(self, index: np.ndarray) -> float:
+        """Leave the gradient of the loss over the items `index` in the parameters.
+
+        Returns:
+            This process's share of the loss: the sum over its items, over the weights of all.
+
+        Raises:
+            InputError: there is not memory enough for a single item.
+        """
+        while True:
+            parts = self._micro_batches(index)
+            try:
+                return self._accumulate(index, parts)
+            except RuntimeError as error:
+                cpu.clear(self.model.parameters())
+                largest = max(int(self._sizes[part, 1].sum()) for part in parts)
+                self.session.halve(error, largest, single=max(map(len, parts)) == 1)
+
+    def _micro_batches(self, index: np.ndarray) -> list[np.ndarray]:
+        """This process's micro-batches of the step that visits the items `index`.
+
+        All processes get equally many, since with sharded weights each pass needs all of them:
+        what one has less than another, it gets empty.
+        """
+        accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
+        parts = [
+            [
+                index[share][group]
+                for group in batches.micro_batches(self._sizes[index[share]], tokens, self.layout)
+            ]
+            for share in processes.deal(self._sizes[index, 1], accelerator.num_processes)
+        ]
+        own = parts[accelerator.process_index]
+        return own + [index[:0]] * (max(map(len, parts)) - len(own))
+
+    def _accumulate(self, index: np.ndarray, parts: list[np.ndarray]) -> float:
+        accelerator, task = self.session.accelerator, self.task
+        weight = task.weights[index].sum()
+        statistic = self._statistic(index, parts)
+        loss = 0.0
+        for number, (visited, batch) in enumerate(self._batches(index, parts)):
+            last = number == len(parts) - 1
+            # Gradients are averaged over the processes once, with the last part.
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                logps: Tensor = self.model(batch)
+                share = task.loss(logps, batch.counts, visited, statistic).sum() / weight
+                share = share * bool(len(parts[number]))
+                accelerator.backward(share * accelerator.num_processes)
+            loss += share.item()
+        return loss
+
+    def _batches(
+        self, index: np.ndarray, parts: list[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, Batch]]:
+        """The micro-batches, laid out; an empty one takes part with any item, and adds nothing."""
+        for part in parts:
+            visited = part if len(part) else index[:1]
+            items = [self.task.items[i] for i in visited]
+            batch = batches.make(self.task.examples, items, self.layout)
+            yield visited, batch.to(self.session.accelerator.device)
+
+    @torch.no_grad()
+    def _statistic(self, index: np.ndarray, parts: list[np.ndarray]) -> Tensor | None:
+        """What the objective needs of the whole step, the same for each part and process."""
+        if self.task.statistic is None:
+            return None
+        sizes = [len(self.task.items[item]) for item in index]
+        places = dict(zip(index, np.split(np.arange(sum(sizes)), np.cumsum(sizes)), strict=False))
+        found = np.zeros((2, sum(sizes)))
+        for part, (visited, batch) in zip(parts, self._batches(index, parts), strict=True):
+            both = torch.stack([self.model(batch).double(), batch.counts.double()])
+            if len(part):
+                found[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()
+        device = self.session.accelerator.device
+        logps, counts = torch.from_numpy(processes.total(self.session.accelerator, found))
+        return self.task.statistic(logps.float().to(device), counts.to(device), index)

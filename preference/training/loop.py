@@ -1,0 +1,152 @@
+"""The one training loop."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_linear_schedule_with_warmup
+
+from preference.core.errors import InputError
+from preference.core.params import Optimization
+from preference.core.progress import bar
+from preference.model import cpu
+from preference.model.scorer import ResponseLogps
+from preference.objectives.objective import Task
+from preference.runtime.checkpoints import Position
+from preference.runtime.session import Session
+from preference.store.scores import Metrics
+from preference.training.curves import Curves
+from preference.training.gradients import Gradients
+
+
+def fit(
+    scorer: ResponseLogps,
+    task: Task,
+    settings: Optimization,
+    session: Session,
+    *,
+    curves: Path,
+    evaluate: Callable[[nn.Module], Metrics],
+    save: Callable[[nn.Module], None] = lambda model: None,
+    start: Metrics | None = None,
+) -> None:
+    """Train the model behind `scorer`, in place.
+
+    Args:
+        curves: directory for the curves by step and the test metrics by epoch.
+        evaluate: test metrics of the model, as it is distributed, called after every epoch.
+        save: called at the end, before the curves take the place of earlier ones: they never
+            stand beside a model that is not theirs because this one could not be written.
+        start: test metrics before training; where they are not known, they are evaluated.
+
+    Raises:
+        InputError: the loss or the gradient is not finite; the message names the step and the rows.
+        signals.Stopped: a signal asked for it; the state is kept.
+    """
+    items, step_size = len(task.items), _step_size(task, settings)
+    update = _Update(scorer, task, settings, session)
+    gradients = Gradients(update.model, task, scorer.abilities.layout, session)
+    found, position = session.checkpoints.resume(update.schedule)
+    saved = position if found else None
+    visited = position.epoch * items + min(position.done * step_size, items)
+    with (
+        Curves(curves, session, found, position.step) as record,
+        bar(curves.name, settings.epochs * items, task.unit, visited) as progress,
+    ):
+        if not found:
+            record.add_epoch(0, evaluate(update.model) if start is None else start)
+        for epoch in range(position.epoch, settings.epochs):
+            update.model.train(_dropout(settings, epoch))
+            # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
+            with session.held():
+                steps = _steps(items, step_size, session.params.seed, epoch)
+                for index in islice(steps, position.done, None):
+                    loss, due, stop = session.agree(gradients.leave(index))
+                    record.add_step(**update.step(loss, index))
+                    position = Position(epoch, position.done + 1, record.step)
+                    if due:
+                        saved = session.checkpoints.save(position, update.schedule, record.place)
+                    progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                    progress.update(len(index))
+                    if stop:
+                        break
+                # Before the evaluation, which may take long.
+                if position != saved:
+                    session.checkpoints.save(position, update.schedule, record.place)
+                session.stop_if_asked()
+            record.add_epoch(epoch + 1, evaluate(update.model))
+            position = Position(epoch + 1, 0, record.step)
+        save(update.model)
+
+
+class _Update:
+    """AdamW and its schedule, with the model as it is distributed.
+
+    Weight decay on every parameter, linear warm-up over int(warmup_ratio x steps), then linear
+    decay to 0, gradients clipped by their global norm.
+    """
+
+    def __init__(
+        self, scorer: ResponseLogps, task: Task, settings: Optimization, session: Session
+    ) -> None:
+        self._session, self._task, self._clip = session, task, settings.max_grad_norm
+        steps = settings.epochs * math.ceil(len(task.items) / _step_size(task, settings))
+        accelerator = session.accelerator
+        optimizer = torch.optim.AdamW(
+            scorer.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            # One pass over the parameters. Under fp16's scaler it would hide skipped steps.
+            fused=accelerator.scaler is None,
+        )
+        self.schedule: LRScheduler = get_linear_schedule_with_warmup(
+            optimizer, int(settings.warmup_ratio * steps), max(1, steps)
+        )
+        cpu.accumulate_in_place(scorer.model, accelerator)
+        self.model: nn.Module
+        self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
+        torch.manual_seed(session.params.seed + accelerator.process_index)
+
+    def step(self, loss: float, index: np.ndarray) -> Metrics:
+        """Take one step down the gradients that are there; what there is to log of it.
+
+        Args:
+            loss: of the step.
+            index: the items that it is over.
+        """
+        accelerator, session = self._session.accelerator, self._session
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), self._clip))
+        # In fp16 the scaler skips steps whose gradients overflow, and scales less.
+        if not math.isfinite(loss) or not (math.isfinite(norm) or accelerator.scaler):
+            raise InputError(
+                f"{session.stage}: the loss is {loss}, the gradient's norm {norm} at step "
+                f"{self.schedule.last_epoch + 1} (rows {self._task.rows(index)} of the training "
+                "data); lower the learning rate, or use fp32 or bf16" + session.checkpoints.kept()
+            )
+        rate = float(self.schedule.get_last_lr()[0])
+        self._optimizer.step()
+        cpu.clear(self.model.parameters())
+        if not accelerator.optimizer_step_was_skipped:
+            self.schedule.step()
+        return {"loss": loss, "learning_rate": rate, "grad_norm": norm}
+
+
+def _step_size(task: Task, settings: Optimization) -> int:
+    """Items of a step: `grad_accum_steps` batches, however memory makes it be cut."""
+    return settings.batch_size * settings.grad_accum_steps // task.counted
+
+
+def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """The items of each step of one epoch; the last step may be smaller."""
+    order = np.random.default_rng([seed, *b"order", epoch]).permutation(items)
+    for start in range(0, items, step_size):
+        yield order[start : start + step_size]
+
+
+def _dropout(settings: Optimization, epoch: int) -> bool:
+    return epoch == 0 if settings.dropout == "first-epoch" else settings.dropout

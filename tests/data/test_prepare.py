@@ -1,0 +1,266 @@
+"""From a raw split to prepared pairs: which rows are taken, and what is counted."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_helpers import EOS, Rows, run_stage, write_params, write_raw, write_tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+
+from preference.core.errors import InputError
+from preference.core.params import Data, Demo
+from preference.data import prepare
+from preference.data.formats.hh import Unusable
+from preference.data.prepare import Counts
+from preference.data.sources import registry
+from preference.store import tables
+
+HEAD = "\n\nHuman: Where?\n\nAssistant:"
+GOOD = (f"{HEAD} At the gate.", f"{HEAD} No.")
+NO_PROMPT = ("Yes.", "No.")
+NO_CHOSEN = (f"{HEAD} ", f"{HEAD} No.")
+NO_REJECTED = (f"{HEAD} Yes.", f"{HEAD} ")
+DIFFERENT = (f"a{HEAD} Yes.", f"b{HEAD} No.")
+ROWS = [
+    GOOD,
+    NO_PROMPT,
+    NO_CHOSEN,
+    GOOD,
+    GOOD,
+    DIFFERENT,
+    NO_CHOSEN,
+    GOOD,
+    GOOD,
+    NO_REJECTED,
+    GOOD,
+    NO_PROMPT,
+]
+USABLE = [0, 3, 4, 7, 8, 10]
+# The lossy tokenizer keeps nothing of the first and something of the second.
+LOST = ("x y", "x z")
+KEPT = (f"{HEAD} a", f"{HEAD} b")
+NONE_SKIPPED = dict.fromkeys((reason.value for reason in Unusable), 0)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokenizer(tmp_path_factory.mktemp("base"), eos_token=EOS)
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer that drops every letter but a and b."""
+    directory = tmp_path_factory.mktemp("lossy")
+    tokenizer = Tokenizer(BPE(vocab={EOS: 0, "a": 1, "b": 2}, merges=[]))
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": EOS}))
+    return directory
+
+
+def prepared(
+    directory: Path, base: Path, rows: Rows, pairs: int | None = None, max_length: int = 64
+) -> tuple[Counts, tables.Pairs]:
+    raw = write_raw(directory / "raw.parquet", rows)
+    out = directory / "prepared.parquet"
+    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=max_length, pairs=pairs)
+    return counts, tables.read_pairs(out)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 4, 5, 1_000])
+@pytest.mark.parametrize("wanted", [1, 2, 3, 4, 6, 7, None])
+def test_the_first_usable_pairs_are_taken_and_nothing_is_read_after_them(
+    tmp_path: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_rows: int,
+    wanted: int | None,
+) -> None:
+    monkeypatch.setattr(prepare, "BATCH_ROWS", batch_rows)
+    counts, pairs = prepared(tmp_path, base, ROWS, wanted)
+    rows = USABLE[:wanted]
+    enough = wanted is not None and wanted <= len(USABLE)
+    assert pairs.rows.tolist() == rows
+    assert counts.pairs == len(rows)
+    assert counts.rows_read == (rows[-1] + 1 if enough else len(ROWS))
+    assert counts.skipped_rows == [row for row in range(counts.rows_read) if row not in rows]
+
+
+def test_skipped_rows_are_counted_by_reason(tmp_path: Path, base: Path) -> None:
+    counts, _ = prepared(tmp_path, base, ROWS)
+    assert counts.skipped == NONE_SKIPPED | {
+        "prompts_differ": 1,
+        "empty_prompt": 2,
+        "empty_chosen": 2,
+        "empty_rejected": 1,
+    }
+    assert counts.skipped_rows == [1, 2, 5, 6, 9, 11]
+    assert sum(counts.skipped.values()) + counts.pairs == counts.rows_read
+
+
+def test_only_the_first_skipped_rows_are_named(tmp_path: Path, base: Path) -> None:
+    counts, _ = prepared(tmp_path, base, [NO_PROMPT] * 30 + [GOOD])
+    assert counts.skipped["empty_prompt"] == 30
+    assert counts.skipped_rows == list(range(20))
+
+
+@pytest.mark.parametrize("batch_rows", [1, 1_000])
+def test_tokens_are_counted_as_kept(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    monkeypatch.setattr(prepare, "BATCH_ROWS", batch_rows)
+    rows = [GOOD, (f"{HEAD} At the market, at the gate.", f"{HEAD} Here."), NO_PROMPT]
+    for max_length, truncated in ((64, 0), (14, 2)):
+        counts, pairs = prepared(tmp_path, base, rows, max_length=max_length)
+        assert counts.prompt_tokens == pairs.prompt.lengths.sum()
+        assert counts.chosen_tokens == pairs.chosen.lengths.sum()
+        assert counts.rejected_tokens == pairs.rejected.lengths.sum()
+        assert counts.truncated_pairs == truncated
+        assert pairs.longest <= max_length
+
+
+def test_pairs_that_the_tokenizer_leaves_nothing_of_are_skipped(
+    tmp_path: Path, lossy: Path
+) -> None:
+    counts, pairs = prepared(tmp_path, lossy, [LOST, KEPT, NO_CHOSEN, LOST, KEPT])
+    assert pairs.rows.tolist() == [1, 4]
+    assert counts.skipped == NONE_SKIPPED | {"empty_chosen": 1, "no_tokens": 2}
+    assert counts.rows_read == 5
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 1_000])
+def test_pairs_without_tokens_do_not_count_among_the_first(
+    tmp_path: Path, lossy: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    monkeypatch.setattr(prepare, "BATCH_ROWS", batch_rows)
+    counts, pairs = prepared(tmp_path, lossy, [LOST, KEPT, LOST, KEPT, KEPT, KEPT], 3)
+    assert pairs.rows.tolist() == [1, 3, 4]
+    assert counts.rows_read == 5
+    assert counts.skipped_rows == [0, 2]
+
+
+def test_skipped_rows_are_named_in_file_order(tmp_path: Path, lossy: Path) -> None:
+    counts, _ = prepared(tmp_path, lossy, [LOST, NO_PROMPT, LOST, KEPT])
+    assert counts.skipped_rows == [0, 1, 2]
+
+
+def test_a_split_without_a_usable_pair_is_refused(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(InputError, match=r"none of its 3 rows gives a usable pair") as caught:
+        prepared(tmp_path, base, [NO_PROMPT, NO_CHOSEN, NO_PROMPT])
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "raw.parquet"))
+    assert "2 empty_prompt, 1 empty_chosen" in message
+    assert "check data.source" in message
+
+
+def test_a_missing_raw_table_is_refused_with_what_to_do(tmp_path: Path, base: Path) -> None:
+    raw, out = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
+    with pytest.raises(InputError, match="no such file") as caught:
+        prepare.prepare(raw, out, tokenizer_from=base, max_length=8, pairs=1)
+    assert "dvc repro" in str(caught.value)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory in which the stage can run: params, raw data, a tokenizer."""
+    write_params(tmp_path / "params.yaml", {"data.train_pairs": 4, "data.eval_pairs": 10})
+    write_raw(tmp_path / "data/raw/train.parquet", ROWS)
+    write_raw(tmp_path / "data/raw/test.parquet", ROWS)
+    write_tokenizer(tmp_path / "models/base", eos_token=EOS)
+    return tmp_path
+
+
+def test_the_stage_writes_tables_and_counts(project: Path) -> None:
+    done = run_stage("prepare", project)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((project / "results/metrics/prepare.json").read_text())
+    assert list(metrics) == ["train", "test"]
+    for split, read, used in (("train", 8, 4), ("test", 12, 6)):
+        table = pq.read_table(project / f"data/prepared/{split}.parquet")
+        assert table.schema.equals(tables.PREPARED)
+        assert table.num_rows == metrics[split]["pairs"] == used
+        assert metrics[split]["rows_read"] == read
+        assert set(metrics[split]["skipped"]) == set(Unusable)
+        assert metrics[split]["prompt_tokens"] > metrics[split]["chosen_tokens"] > 0
+    assert "test has fewer pairs than the 10 asked for" in done.stderr
+    assert "train has fewer" not in done.stderr
+
+
+def test_a_failed_stage_leaves_the_earlier_result(project: Path) -> None:
+    earlier = write_raw(project / "data/prepared/train.parquet", ROWS)
+    before = earlier.read_bytes()
+    write_raw(project / "data/raw/test.parquet", [NO_PROMPT])
+    done = run_stage("prepare", project)
+    assert done.returncode == 1
+    assert "error: data/raw/test.parquet: none of its 1 rows" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert earlier.read_bytes() == before
+    assert sorted(path.name for path in (project / "data").iterdir()) == ["prepared", "raw"]
+    assert not (project / "results/metrics/prepare.json").exists()
+
+
+def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
+    raw = write_raw(tmp_path / "raw.parquet", [GOOD])
+    content = raw.read_bytes()
+    for wrong in (content[:-1] + b"2", content[:100], b""):
+        raw.write_bytes(wrong)
+        with pytest.raises(InputError, match=f"{raw}: not readable as Parquet.*make check-cache"):
+            prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, pairs=None)
+        assert not (tmp_path / "out").exists()
+
+
+def test_damage_in_a_page_header_gives_no_wrong_pair(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where fewer pairs are wanted than the table has, so that its end is never read."""
+    monkeypatch.setattr(prepare, "BATCH_ROWS", 10)
+    rows = [(f"{HEAD} yes {i}.", f"{HEAD} no {i}.") for i in range(40)]
+    raw, out = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, schema=tables.RAW)
+    pq.write_table(table, raw, row_group_size=10, write_page_checksum=True)
+
+    def prepared() -> list[list[list[int]]]:
+        prepare.prepare(raw, out, tokenizer_from=base, max_length=64, pairs=15)
+        found = tables.read_pairs(out)
+        return [
+            [part[i].tolist() for part in (found.prompt, found.chosen, found.rejected)]
+            for i in range(len(found))
+        ]
+
+    expected, whole, refused = prepared(), raw.read_bytes(), 0
+    with pq.ParquetFile(raw) as file:
+        end = 4 + file.metadata.row_group(0).column(0).total_compressed_size
+    for at in range(4, end):
+        for bit in range(8):
+            raw.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            try:
+                assert prepared() == expected, (at, bit)
+            except InputError:
+                refused += 1
+    assert refused > 100
+
+
+def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> None:
+    # A directory with hh-rlhf's harmless-base, which this project does not ship.
+    directory = os.environ.get("HH_RLHF", "")
+    if not (directory and Path(directory).is_dir()):
+        pytest.skip("HH_RLHF names no directory")
+    data = Data(
+        source=directory,
+        train_pairs=None,
+        eval_pairs=1_000,
+        max_length=512,
+        revision=None,
+        demo=Demo(),
+    )
+    table = [row for batch in registry.batches(data, "test") for row in batch.to_pylist()]
+    rows = [(row["chosen"], row["rejected"]) for row in table]
+    counts, pairs = prepared(tmp_path, base, rows, pairs=1_000, max_length=512)
+    assert counts.pairs == 1_000
+    assert counts.rows_read == 1_003
+    assert counts.skipped_rows == [86, 516, 925]
+    assert pairs.rows[-1] == 1_002

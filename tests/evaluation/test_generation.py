@@ -1,0 +1,462 @@
+"""What models answer: against one forward pass a token, and as the samples and the chat show it."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import naive
+import numpy as np
+import project
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders
+from tokenizers import models as tokenizer_models
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GenerationConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
+
+from preference.core.errors import InputError
+from preference.core.params import Demo
+from preference.data.formats import hh
+from preference.data.sources import demo
+from preference.evaluation import generation
+from preference.evaluation.generation import Speaker
+from preference.store import tables
+from tools import chat as talk
+from tools import conversation
+
+EOS = 0
+
+
+def mistral() -> PreTrainedModel:
+    """Looks back 5 tokens only."""
+    torch.manual_seed(0)
+    config = MistralConfig(**naive.LLAMA_SIZE, max_position_embeddings=64, sliding_window=5)
+    return MistralForCausalLM(config).eval()
+
+
+def bloom() -> PreTrainedModel:
+    """Knows distances, and takes no positions."""
+    torch.manual_seed(0)
+    config = BloomConfig(
+        vocab_size=naive.VOCABULARY, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.3
+    )
+    return BloomForCausalLM(config).eval()
+
+
+MODELS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2": naive.gpt2,
+    "llama": naive.llama,
+    "mistral": mistral,
+    "bloom": bloom,
+}
+
+
+def speaker(
+    model: PreTrainedModel, eos: int = EOS, spelled: dict[int, str] | None = None
+) -> Speaker:
+    """Tokens are one character each, but for those that are spelled otherwise."""
+    texts = {id: chr(0x100 + id) for id in range(naive.VOCABULARY)} | (spelled or {})
+    words = tokenizer_models.WordLevel({text: id for id, text in texts.items()}, unk_token="?")
+    tokenizer = Tokenizer(words)
+    tokenizer.decoder = decoders.Fuse()
+    return Speaker(model, tokenizer, eos)
+
+
+def prompts(count: int, longest: int = 12, seed: int = 0) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, longest + 1, size=count)
+    return [generator.integers(1, naive.VOCABULARY, size=n).astype(np.int32) for n in sizes]
+
+
+def greedy(model: PreTrainedModel, prompt: np.ndarray, tokens: int, eos: int = EOS) -> list[int]:
+    """A whole forward pass a token, without a cache; EOS is left out."""
+    ids = prompt.tolist()
+    for _ in range(tokens):
+        with torch.no_grad():
+            likeliest = int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        if likeliest == eos:
+            break
+        ids.append(likeliest)
+    return ids[len(prompt) :]
+
+
+def spell(ids: list[int]) -> str:
+    return "".join(chr(0x100 + id) for id in ids)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_those_of_a_forward_pass_a_token(name: str) -> None:
+    model = MODELS[name]()
+    asked = prompts(generation.BATCH + 4)
+    expected = [spell(greedy(model, prompt, 10)) for prompt in asked]
+    assert len(set(expected)) > len(expected) / 2
+    assert list(generation.answers(speaker(model), asked, 10)) == expected
+    alone = [next(generation.answers(speaker(model), [prompt], 10)) for prompt in asked]
+    assert alone == expected
+
+
+def without_repeats(model: PreTrainedModel, tokens: int) -> tuple[np.ndarray, list[int]]:
+    """A prompt that the model follows with tokens that are all different."""
+    for prompt in prompts(200):
+        ids = greedy(model, prompt, tokens)
+        if len(set(ids)) == tokens:
+            return prompt, ids
+    raise AssertionError("no such prompt")
+
+
+def passes(model: PreTrainedModel) -> list[int]:
+    """Grows by an entry a forward pass."""
+    seen: list[int] = []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    return seen
+
+
+def test_eos_ends_an_answer() -> None:
+    model = naive.gpt2()
+    prompt, ids = without_repeats(model, 6)
+    seen = passes(model)
+    (answer,) = generation.answers(speaker(model, eos=ids[3]), [prompt], 20)
+    assert answer == spell(ids[:3])
+    assert len(seen) == 4
+    assert next(generation.answers(speaker(model, eos=ids[0]), [prompt], 20)) == ""
+
+
+@pytest.mark.parametrize(
+    "pieces", [("\n\nHuman:",), ("\n", "\nHum", "an: x"), ("y\n\nAssistant:",)]
+)
+def test_another_turn_ends_an_answer(pieces: tuple[str, ...]) -> None:
+    model = naive.gpt2()
+    prompt, ids = without_repeats(model, 6)
+    someone = speaker(model, spelled=dict(zip(ids[2:], pieces, strict=False)))
+    seen = passes(model)
+    (answer,) = generation.answers(someone, [prompt], 20)
+    before = "y" if pieces[0].startswith("y") else ""
+    assert answer == spell(ids[:2]) + before
+    assert len(seen) == 2 + len(pieces)
+    # Others of a batch go on, and what was begun is not in the answer.
+    others = prompts(3, seed=1)
+    alone = [next(generation.answers(someone, [other], 20)) for other in others]
+    assert list(generation.answers(someone, [prompt, *others], 20)) == [answer, *alone]
+
+
+def test_beginning_of_a_long_prompt_goes() -> None:
+    for model in (naive.gpt2(positions=24), naive.llama(positions=24)):
+        prompt = prompts(1, longest=1)[0].repeat(3)
+        long = np.concatenate([*prompts(8), prompt])
+        assert len(long) > 24
+        expected = spell(greedy(model, long[-16:], 8))
+        found = list(generation.answers(speaker(model), [long, prompt], 8))
+        assert found == [expected, spell(greedy(model, prompt, 8))]
+
+
+def test_no_room_for_a_prompt_is_refused_by_the_names_of_the_settings() -> None:
+    someone = speaker(naive.gpt2(positions=24))
+    assert len(list(generation.answers(someone, prompts(1), 23))) == 1
+    with pytest.raises(InputError, match=r"samples\.max_new_tokens: 24 .* 24 tokens at most"):
+        next(generation.answers(someone, prompts(1), 24))
+    with pytest.raises(InputError, match="--max-new-tokens: 99 "):
+        next(generation.answers(someone, prompts(1), 99, where="--max-new-tokens"))
+
+
+def test_tokens_that_the_model_lacks_are_refused() -> None:
+    with pytest.raises(InputError, match="up to 97, the model knows 97"):
+        next(generation.answers(speaker(naive.gpt2()), [np.array([3, 97], dtype=np.int32)], 2))
+    with pytest.raises(InputError, match="up to 120, the model knows 97"):
+        next(generation.answers(speaker(naive.gpt2(), eos=120), prompts(1), 2))
+
+
+def test_drawn_answers_are_those_of_the_generators_seed() -> None:
+    someone, asked = speaker(naive.gpt2()), prompts(5)
+
+    def drawn(temperature: float, seed: int) -> list[str]:
+        generator = torch.Generator().manual_seed(seed)
+        found = generation.answers(someone, asked, 12, temperature=temperature, generator=generator)
+        return list(found)
+
+    state = torch.random.get_rng_state()
+    assert drawn(1.0, 3) == drawn(1.0, 3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert drawn(1.0, 3) != drawn(1.0, 4)
+    likeliest = list(generation.answers(someone, asked, 12))
+    assert drawn(1.0, 3) != likeliest
+    assert drawn(1e-30, 3) == likeliest
+
+
+def test_draws_follow_the_models_distribution() -> None:
+    model, count = naive.gpt2(), 4000
+    prompt = prompts(1)[0]
+    found = generation.answers(
+        # EOS shows as an empty answer.
+        speaker(model),
+        [prompt] * count,
+        1,
+        temperature=2.0,
+        generator=torch.Generator().manual_seed(0),
+    )
+    drawn = np.bincount([ord(text) - 0x100 if text else EOS for text in found], minlength=97)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(prompt)[None].long()).logits[0, -1]
+    expected = (logits / 2).softmax(-1).numpy()
+    deviation = np.sqrt(expected * (1 - expected) / count)
+    assert (np.abs(drawn / count - expected) < 5 * deviation + 1 / count).all()
+
+
+def test_what_a_models_files_say_of_generating_is_put_aside() -> None:
+    model, asked = naive.gpt2(), prompts(3)
+    expected = list(generation.answers(speaker(model), asked, 10))
+    model.generation_config = GenerationConfig(
+        do_sample=True, temperature=5.0, repetition_penalty=3.0, num_beams=2, max_length=5
+    )
+    assert list(generation.answers(speaker(model), asked, 10)) == expected
+
+
+def test_nothing_is_said_on_the_side(capfd: pytest.CaptureFixture[str]) -> None:
+    asked = prompts(3)
+    for prompt in asked:
+        # As Arrow's arrays are.
+        prompt.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(generation.answers(speaker(naive.gpt2()), asked, 4))) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_prompts_have_no_answers() -> None:
+    assert list(generation.answers(speaker(naive.gpt2()), [], 4)) == []
+
+
+def test_what_is_heard_grows_into_the_answer() -> None:
+    model = naive.gpt2()
+    prompt, ids = without_repeats(model, 6)
+    pieces = (" a ", "\n", "\nb", "\n\nHum", "an: c")
+    someone = speaker(model, spelled=dict(zip(ids, pieces, strict=False)))
+    heard: list[str] = []
+    (answer,) = generation.answers(someone, [prompt], 20, hear=lambda texts: heard.append(texts[0]))
+    assert heard == ["a", "a", "a \n\nb", "a \n\nb", "a \n\nb"]
+    assert answer == "a \n\nb"
+
+
+parts = st.sampled_from(["\n", " ", "Human:", "Assistant:", "\n\nHuman", "As", "x", "\ufffd"])
+
+
+@given(st.lists(parts, max_size=12), st.lists(parts, max_size=4))
+def test_what_is_settled_stays(before: list[str], after: list[str]) -> None:
+    text = "".join(before)
+    # An incomplete character stands at the end of what is known, and nowhere in what comes of it.
+    whole = text.rstrip("\ufffd") + "".join(after)
+    begun, final = generation.settled(generation.first_turn(text)), generation.first_turn(whole)
+    assert final.strip().startswith(begun)
+    assert hh.HUMAN not in begun
+
+
+def test_dialogue_is_that_of_training_pairs() -> None:
+    history: list[tuple[str, str]] = []
+    assert generation.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
+    history.append(("What?", "That."))
+    assert generation.dialogue(history, "Why?") == (
+        "\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:"
+    )
+
+
+def test_prompts_of_the_demo_are_dialogues() -> None:
+    lengths = set()
+    for row in demo.rows("test", Demo(test_rows=50)):
+        pair = hh.split(*row)
+        assert isinstance(pair, hh.Pair)
+        *earlier, last = pair.prompt.removesuffix(hh.ASSISTANT).split(hh.HUMAN)[1:]
+        turns = [turn.split(f"{hh.ASSISTANT} ") for turn in earlier]
+        history = [(asked.removeprefix(" "), answered) for asked, answered in turns]
+        assert generation.dialogue(history, last.removeprefix(" ")) == pair.prompt
+        assert not pair.chosen.startswith(" ")
+        lengths.add(len(history))
+    assert lengths == {0, 1, 2, 3}
+
+
+def test_distinct_prompts_are_the_first_of_each() -> None:
+    rows = naive.ragged([[1, 2], [], [1], [1, 2], [2], [1], [3]])
+    assert generation.distinct(rows, 3) == [0, 2, 4]
+    assert generation.distinct(rows, 10) == [0, 2, 4, 6]
+    assert generation.distinct(naive.ragged([[], []]), 2) == []
+
+
+SAMPLES = Path("data/samples.parquet")
+
+
+def sample(where: Path) -> bytes:
+    done = project.run(where, "python", "-m", "stages.samples")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return (where / SAMPLES).read_bytes()
+
+
+def test_samples_are_what_the_three_models_answer(another: Path) -> None:
+    project.set_params(another, {"samples.prompts": 6, "samples.max_new_tokens": 12})
+    first = sample(another)
+    assert sample(another) == first
+    table = pq.read_table(another / SAMPLES)
+    assert table.schema.equals(tables.SAMPLES)
+    found = table.to_pydict()
+    assert len(set(found["prompt"])) == len(found["prompt"]) == 6
+    pairs = tables.read_pairs(another / "data/prepared/test.parquet")
+    at = generation.distinct(pairs.prompt, 6)
+    assert found["row"] == pairs.rows[at].tolist()
+    for name in ("base", "sft", "policy"):
+        someone = generation.open_model(another / "models" / name, torch.device("cpu"))
+        asked = [pairs.prompt[pair] for pair in at]
+        assert found[name] == list(generation.answers(someone, asked, 12))
+        ids = greedy(someone.model, asked[0], 12, someone.eos_id)
+        text = someone.tokenizer.decode(ids)
+        assert found[name][0] == text.partition(hh.HUMAN)[0].strip()
+        assert found["prompt"][0] == someone.tokenizer.decode(asked[0].tolist())
+    assert all(text.endswith(hh.ASSISTANT) for text in found["prompt"])
+    assert not any("<|endoftext|>" in text for text in found["chosen"])
+
+
+def test_samples_that_leave_no_room_are_refused_and_leave_earlier_ones(another: Path) -> None:
+    project.set_params(another, {"samples.max_new_tokens": 160})
+    (another / SAMPLES).write_bytes(b"earlier")
+    done = project.run(another, "python", "-m", "stages.samples")
+    assert done.returncode == 1
+    assert "error: samples.max_new_tokens: 160 " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (another / SAMPLES).read_bytes() == b"earlier"
+
+
+def chat(where: Path, said: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "tools.chat", "--max-new-tokens", "12", *options]
+    return subprocess.run(command, cwd=where, input=said.encode(), capture_output=True, check=False)
+
+
+def replies(
+    where: Path,
+    model: str,
+    *dialogues: list[str],
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> str:
+    """What the chat should print: an answer to each question, with those before it in view."""
+    someone = generation.open_model(where / model, torch.device("cpu"))
+    printed = ""
+    for asked in dialogues:
+        history: list[tuple[str, str]] = []
+        for question in asked:
+            text = generation.dialogue(history, question)
+            ids = someone.tokenizer.encode(text, add_special_tokens=False).ids
+            (answer,) = generation.answers(
+                someone, [np.array(ids)], 12, temperature=temperature, generator=generator
+            )
+            history.append((question, answer))
+            printed += f"{answer}\n"
+    return printed
+
+
+def test_chat_answers_what_is_piped_to_it(another: Path) -> None:
+    first, second = "Where can I buy wool?", "And what is Oakby known for?"
+    done = chat(another, f"{first}\n\n{second}\n/new\n{second}\n/quit\n{first}\n")
+    assert done.returncode == 0, done.stderr
+    expected = replies(another, "models/policy", [first, second], [second])
+    assert done.stdout.decode() == expected
+    assert done.stderr.decode() == "models/policy: /new begins a new dialogue, /quit ends\n"
+    # The end of input without a line's end; a model that is named.
+    other = chat(another, second, "--model", "models/sft")
+    assert other.stdout.decode() == replies(another, "models/sft", [second])
+
+
+def test_chat_draws_by_its_seed(finished: Path) -> None:
+    drawn = chat(finished, "Where?\nWhere?\n", "--temperature", "2", "--seed", "5")
+    generator = torch.Generator().manual_seed(5)
+    assert drawn.stdout.decode() == replies(
+        finished, "models/policy", ["Where?", "Where?"], temperature=2.0, generator=generator
+    )
+
+
+def test_chat_forgets_what_the_model_has_no_room_for(another: Path) -> None:
+    asked = [f"Where is the market of number {number}?" for number in range(12)]
+    done = chat(another, "\n".join(asked))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == replies(another, "models/policy", asked)
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "unpinned": (["--model", "nothing"], "@COMMIT"),
+    "no directory": (["--model", "./nothing"], "--model: './nothing' is no directory"),
+    "no model": (["--model", "data"], "config.json: no such file"),
+    "no room": (["--max-new-tokens", "160"], "--max-new-tokens: 160 new tokens"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_chat_refuses_what_it_cannot_use(case: str, finished: Path) -> None:
+    options, message = BAD[case]
+    done = chat(finished, "Why?\n", *options)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    (said,) = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+    assert message in said
+    assert "Traceback" not in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-new-tokens", "0"], "--max-new-tokens: must be 1 or more, not 0"),
+        (["--temperature", "-1"], "--temperature: must be 0 or more, not -1"),
+        (["--temperature", "nan"], "--temperature: must be 0 or more, not nan"),
+        (["--seed", "-1"], "--seed: must be 0 or more, not -1"),
+        ([], "models/policy: no such directory; run dvc repro"),
+    ],
+)
+def test_chat_refuses_options(
+    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    conversation.arguments(parser)
+    with pytest.raises(InputError, match=message):
+        talk.main(parser.parse_args(options))
+
+
+def test_chats_side_by_side_end_with_ctrl_c(finished: Path) -> None:
+    command = [sys.executable, "-m", "tools.chat", "--max-new-tokens", "12"]
+    pipe = subprocess.PIPE
+    chats = [
+        subprocess.Popen(command, cwd=finished, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(2)
+    ]
+    for one in chats:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        one.stdin.write("Where?\n")
+        one.stdin.flush()
+        assert one.stdout.readline()
+    for one in chats:
+        os.kill(one.pid, signal.SIGINT)
+        _, said = one.communicate(timeout=60)
+        assert one.returncode == 130
+        assert "stopped by SIGINT" in said
+        assert "Traceback" not in said
+
+
+def test_chat_takes_bytes_that_are_no_text(finished: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.chat", "--max-new-tokens", "2"],
+        cwd=finished,
+        input=b"caf\xe9?\n",
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done.stderr

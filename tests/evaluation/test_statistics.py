@@ -1,0 +1,263 @@
+"""Intervals and tests, against their formulas and by how often they are right."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from preference.evaluation.metrics import pair_metrics
+from preference.evaluation.statistics import (
+    Difference,
+    mean_difference,
+    mean_interval,
+    share_difference,
+    share_interval,
+    summary,
+)
+from preference.store.tables import Scores
+
+unhurried = settings(deadline=None)  # a busy machine is no failure
+
+Z = 1.959963984540054  # the normal distribution's 97.5% quantile
+
+# Eighths: their differences are exact, so equal ones are equal.
+values = st.integers(-1000, 1000).map(lambda n: n / 8)
+samples = st.lists(values, min_size=2, max_size=30).map(np.array)
+pairs_of_samples = st.lists(st.tuples(values, values), min_size=2, max_size=30).map(np.array)
+
+
+def shares(hits: int, misses: int) -> np.ndarray:
+    return np.array([True] * hits + [False] * misses)
+
+
+def outcomes(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Before and after, (pairs,) booleans each."""
+    before = [True] * both + [False] * gained + [True] * lost + [False] * neither
+    after = [True] * both + [True] * gained + [False] * lost + [False] * neither
+    return np.array(before), np.array(after)
+
+
+def approximately(difference: Difference) -> object:
+    return pytest.approx(vars(difference), rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+@unhurried
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_share_interval_is_wilsons(hits: int, misses: int) -> None:
+    n = max(1, hits + misses)
+    found = share_interval(shares(hits, n - hits))
+    share = hits / n
+    center = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    assert (found.low, found.high) == pytest.approx((center - half, center + half), abs=1e-9)
+
+
+def test_share_interval_by_hand() -> None:
+    # 8 of 10: (0.8 + 0.19207) / 1.38415 = 0.71674, and 1.41601 x sqrt(0.016 + 0.0096) = 0.22658.
+    found = share_interval(shares(8, 2))
+    assert (found.low, found.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+def test_share_interval_stays_within_0_and_1() -> None:
+    assert share_interval(shares(0, 3)).low == 0
+    assert share_interval(shares(3, 0)).high == 1
+
+
+@unhurried
+@given(samples)
+def test_mean_interval_is_students(sample: np.ndarray) -> None:
+    found = mean_interval(sample)
+    n = len(sample)
+    half = stats.t.ppf(0.975, n - 1) * np.std(sample, ddof=1) / math.sqrt(n)
+    expected = (np.mean(sample) - half, np.mean(sample) + half)
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_mean_interval_by_hand() -> None:
+    # Mean 2, standard deviation 1; the t quantile for 2 degrees of freedom is 4.302653.
+    found = mean_interval(np.array([1.0, 2.0, 3.0]))
+    half = 4.302652729911275 / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-9)
+
+
+def test_one_value_has_no_mean_interval() -> None:
+    found = mean_interval(np.array([0.3]))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_share_interval_covers_95_percent() -> None:
+    # Exact: the probability of every count of hits times whether its interval covers.
+    n, share = 200, 0.53
+    probabilities = stats.binom.pmf(np.arange(n + 1), n, share)
+    coverage = 0.0
+    for hits, probability in enumerate(probabilities):
+        found = share_interval(shares(hits, n - hits))
+        coverage += float(probability) * (found.low <= share <= found.high)
+    assert coverage == pytest.approx(0.95, abs=0.01)
+
+
+def test_mean_interval_covers_95_percent() -> None:
+    generator = np.random.default_rng(0)
+    runs = 2000
+    covered = 0
+    for _ in range(runs):
+        found = mean_interval(generator.normal(0.1, 2.0, size=20))
+        covered += found.low <= 0.1 <= found.high
+    # Three standard errors of a share of 2,000.
+    assert covered / runs == pytest.approx(0.95, abs=0.015)
+
+
+@unhurried
+@given(st.integers(0, 5), st.integers(0, 25), st.integers(0, 25), st.integers(0, 5))
+def test_share_difference_p_value_is_mcnemars(
+    both: int, gained: int, lost: int, neither: int
+) -> None:
+    before, after = outcomes(both, gained, lost, neither + 1)
+    found = share_difference(before, after)
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1)) / 2**changed
+    assert found.p_value == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
+    assert found.difference == pytest.approx((gained - lost) / len(before))
+
+
+def test_share_difference_by_hand() -> None:
+    # 7 gained, 1 lost: 2 x (1 + 8) / 256.
+    before, after = outcomes(both=10, gained=7, lost=1, neither=2)
+    found = share_difference(before, after)
+    assert found.p_value == pytest.approx(18 / 256)
+    assert found.difference == pytest.approx(0.3)
+
+
+@unhurried
+@given(st.integers(0, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 9))
+def test_share_difference_interval_is_the_paired_t(
+    both: int, gained: int, lost: int, neither: int
+) -> None:
+    before, after = outcomes(both, gained, lost, neither)
+    found = share_difference(before, after)
+    paired = stats.ttest_rel(after.astype(float), before.astype(float)).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high), rel=1e-9, abs=1e-12)
+
+
+@unhurried
+@given(pairs_of_samples)
+def test_mean_difference_is_the_paired_t_test(table: np.ndarray) -> None:
+    before, after = table.T
+    assume(np.ptp(after - before) > 0)
+    found = mean_difference(before, after)
+    paired = stats.ttest_rel(after, before)
+    interval = paired.confidence_interval(0.95)
+    expected = Difference(
+        float(np.mean(after) - np.mean(before)),
+        float(interval.low),
+        float(interval.high),
+        float(paired.pvalue),
+    )
+    assert vars(found) == approximately(expected)
+
+
+def test_a_difference_changes_sign_with_its_direction() -> None:
+    before, after = np.array([0.0, 1.0, 4.0]), np.array([1.0, 3.0, 4.5])
+    forth, back = mean_difference(before, after), mean_difference(after, before)
+    assert vars(back) == approximately(
+        Difference(-forth.difference, -forth.high, -forth.low, forth.p_value)
+    )
+
+
+def test_pairing_finds_what_the_spread_between_pairs_hides() -> None:
+    generator = np.random.default_rng(0)
+    before = generator.normal(0, 10, size=100)
+    after = before + generator.normal(0.2, 0.3, size=100)
+    assert mean_difference(before, after).p_value < 0.001
+    assert stats.ttest_ind(before, after).pvalue > 0.5
+
+
+def test_share_difference_is_rarely_significant_without_a_difference() -> None:
+    generator = np.random.default_rng(0)
+    runs = 1500
+    significant = covered = 0
+    for _ in range(runs):
+        # Both models are right on 40% of the pairs together, and each on 20% of the rest.
+        easy = generator.random(150) < 0.4
+        before, after = (easy | (generator.random(150) < 0.2) for _ in range(2))
+        found = share_difference(before, after)
+        significant += found.p_value < 0.05
+        covered += found.low <= 0 <= found.high
+    noise = 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert significant / runs <= 0.05 + noise
+    assert covered / runs == pytest.approx(0.95, abs=noise)
+
+
+def test_mean_difference_is_significant_in_5_percent_without_a_difference() -> None:
+    generator = np.random.default_rng(0)
+    runs = 1500
+    significant = sum(
+        mean_difference(*generator.normal(size=(2, 30))).p_value < 0.05 for _ in range(runs)
+    )
+    assert significant / runs == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / runs))
+
+
+def test_identical_scores_do_not_differ() -> None:
+    hits, margins = np.array([True, False, True]), np.array([0.1, -0.2, 0.3])
+    nothing = Difference(0.0, 0.0, 0.0, 1.0)
+    assert share_difference(hits, hits) == nothing
+    assert mean_difference(margins, margins) == nothing
+
+
+def test_a_constant_difference_is_certain() -> None:
+    before = np.array([1.0, 2.0, 3.0])
+    assert mean_difference(before, before + 0.5) == Difference(0.5, 0.5, 0.5, 0.0)
+
+
+def test_a_share_gained_in_every_pair_keeps_its_exact_p_value() -> None:
+    found = share_difference(np.zeros(3, dtype=bool), np.ones(3, dtype=bool))
+    assert found == Difference(1.0, 1.0, 1.0, p_value=2 / 2**3)
+
+
+def test_one_pair_tells_nothing_of_a_mean_difference() -> None:
+    found = mean_difference(np.array([1.0]), np.array([3.0]))
+    assert vars(found) == approximately(Difference(2.0, math.nan, math.nan, math.nan))
+
+
+def test_one_pair_tells_nothing_of_a_share_difference() -> None:
+    found = share_difference(np.array([False]), np.array([True]))
+    assert found.difference == 1
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    # The exact test needs no spread: of one changed pair either direction is as likely.
+    assert found.p_value == 1
+
+
+def scores(chosen: list[float], rejected: list[float], tokens: int) -> Scores:
+    counts = np.full(len(chosen), tokens)
+    return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_summary_holds_pair_metrics_and_their_intervals(normalize: bool) -> None:
+    some = scores([-2.0, -4.0, -6.0, -6.0], [-4.0, -6.0, -4.0, -6.0], tokens=2)
+    found = summary(some, normalize)
+    margins = np.array([2.0, 2.0, -2.0, 0.0]) / (2 if normalize else 1)
+    accuracy, margin = share_interval(shares(2, 2)), mean_interval(margins)
+    assert found == {
+        "pairs": 4,
+        "pair_acc": 0.5,
+        "pair_acc_low": accuracy.low,
+        "pair_acc_high": accuracy.high,
+        "margin": pair_metrics(some, normalize)["margin"],
+        "margin_low": margin.low,
+        "margin_high": margin.high,
+    }
+    assert found["margin"] == (0.25 if normalize else 0.5)
+
+
+def test_summary_of_one_pair_has_no_margin_interval() -> None:
+    found = summary(scores([-1.0], [-2.0], tokens=1), normalize=True)
+    assert (found["pairs"], found["pair_acc"], found["margin"]) == (1, 1.0, 1.0)
+    assert found["pair_acc_low"] == pytest.approx(1 / (1 + Z**2))
+    assert math.isnan(float(found["margin_low"]))
+    assert math.isnan(float(found["margin_high"]))

@@ -1,0 +1,110 @@
+"""Attention row by row; how it scores whole models is in test_logprobs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preference.model.attention import rows
+from preference.model.batches import Span
+
+
+class Heads(nn.Module):
+    is_causal = True
+
+
+def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, tokens, 4, requires_grad=True) for _ in range(3))
+    return q, k, v
+
+
+def test_rows_do_not_see_each_other() -> None:
+    q, k, v = tensors(7)
+    spans = [Span(3, None), Span(4, None)]
+    found, _ = rows.by_row(Heads(), q, k, v, None, spans=spans)
+    for part in (slice(0, 3), slice(3, 7)):
+        alone = F.scaled_dot_product_attention(
+            q[:, :, part], k[:, :, part], v[:, :, part], is_causal=True
+        )
+        torch.testing.assert_close(found[:, part], alone.transpose(1, 2))
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("long", [6, 5])
+def test_attention_written_out_is_that_of_the_kernel(
+    biased: bool, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "LONG", long)
+    q, k, v = tensors(6)
+    bias = torch.full((6, 6), -torch.inf).triu_(1)
+    bias[4:, 1:4] = -torch.inf
+    given = bias if biased else None
+    theirs = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7
+    )
+    ours = rows._Attention.apply(q, k, v, given, 0.7)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ours, theirs)
+    direction = torch.randn_like(ours)
+    for one, other in zip(
+        torch.autograd.grad(ours, (q, k, v), direction),
+        torch.autograd.grad(theirs, (q, k, v), direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("long", [6, 5])
+def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "LONG", long)
+    out = rows._Attention.apply(*tensors(6), None, 1.0)  # type: ignore[no-untyped-call]
+    saved = [tensor.shape for tensor in out.grad_fn.saved_tensors if tensor is not None]
+    assert ((1, 2, 6, 6) in saved) == (long == 6)
+
+
+@pytest.mark.parametrize("long", [8, 4])
+def test_attention_in_bf16_rounds_no_scores(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under autocast, as models run; at scores of dozens, which bf16 would round to halves."""
+    monkeypatch.setattr(rows, "LONG", long)
+    q, k, v = tensors(8)
+    given = [tensor.detach().bfloat16().requires_grad_() for tensor in (16 * q, k, v)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    bias = torch.full((8, 8), -torch.inf).triu_(1)
+    kernel = F.scaled_dot_product_attention(exact[0], exact[1], exact[2], attn_mask=bias.double())
+    theirs = kernel.transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, _ = rows.by_row(Heads(), given[0], given[1], given[2], None, spans=[Span(8, bias)])
+    direction = torch.randn(1, 8, 2, 4)
+    pairs = zip(
+        (ours, *torch.autograd.grad(ours, given, direction.bfloat16())),
+        (theirs, *torch.autograd.grad(theirs, exact, direction.double())),
+        strict=True,
+    )
+    # bf16 keeps 8 bits: each tensor's error is a small share of its size.
+    for one, other in pairs:
+        assert (one.double() - other).norm() < 0.01 * other.norm()
+
+
+def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
+    q, k, v = (tensor.detach().bfloat16().requires_grad_() for tensor in tensors(4))
+    found, _ = rows.by_row(Heads(), q, k, v, None, spans=[Span(4, None)])
+    # Rows are put together, each with its heads and tokens exchanged.
+    together = found.grad_fn
+    assert together is not None
+    exchanged = together.next_functions[0][0]
+    assert exchanged is not None
+    written_out = exchanged.next_functions[0][0]
+    assert written_out is not None
+    assert written_out.name() == "_AttentionBackward"
+    (gradient,) = torch.autograd.grad(found.sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("asked", [{"sliding_window": 4}, {"softcap": 30.0}])
+def test_attention_of_another_kind_is_refused(asked: dict[str, float]) -> None:
+    q, k, v = tensors(3)
+    with pytest.raises(NotImplementedError, match=next(iter(asked))):
+        rows.by_row(Heads(), q, k, v, None, spans=[Span(3, None)], **asked)

@@ -1,0 +1,150 @@
+"""Layouts: what stands where, and how micro-batches are cut."""
+
+from typing import get_args
+
+import naive
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preference.model import batches
+from preference.model.batches import BOTH, Item, Layout
+
+
+def test_shared_row_by_hand() -> None:
+    pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
+    batch = batches.make(pairs, [Item(0, BOTH)], "shared")
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2]]
+    assert batch.segments.tolist() == [[0, 0, 1, 1, 2]]
+    assert batch.predicted_from.tolist() == [1, 2, 1]
+    assert batch.targets.tolist() == [7, 8, 9]
+    assert batch.response.tolist() == [0, 0, 1]
+    assert batch.counts.tolist() == [2, 1]
+    assert batch.model_inputs()["attention_mask"].int().tolist() == [
+        [
+            [
+                [1, 0, 0, 0, 0],
+                [1, 1, 0, 0, 0],
+                [1, 1, 1, 0, 0],
+                [1, 1, 1, 1, 0],
+                [1, 1, 0, 0, 1],
+            ]
+        ]
+    ]
+
+
+def test_plain_rows_by_hand() -> None:
+    pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
+    batch = batches.make(pairs, [Item(0, BOTH)], "plain")
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8], [5, 6, 9, 0]]
+    assert batch.predicted_from.tolist() == [1, 2, 5]
+    assert batch.response.tolist() == [0, 0, 1]
+    assert set(batch.model_inputs()) == {"input_ids"}
+
+
+def test_pair_with_different_kept_prompts_is_two_rows() -> None:
+    pairs = naive.make_pairs([([1, 2, 3], [4, 5, 6], [7])], 5)
+    batch = batches.make(pairs, [Item(0, BOTH)], "shared")
+    assert batch.input_ids.tolist() == [[2, 3, 4, 5, 6], [1, 2, 3, 7, 0]]
+    assert not batch.shared
+
+
+def test_single_side_and_first_token_without_prompt() -> None:
+    pairs = naive.make_pairs([([1, 2], [4, 5, 6], [7, 8])], 3)
+    batch = batches.make(pairs, [Item(0, ("chosen",)), Item(0, ("rejected",))], "shared")
+    assert batch.input_ids.tolist() == [[4, 5, 6], [2, 7, 8]]
+    assert batch.targets.tolist() == [5, 6, 7, 8]
+    assert batch.predicted_from.tolist() == [0, 1, 3, 4]
+    assert batch.counts.tolist() == [2, 2]
+
+
+def test_packed_rows_by_hand() -> None:
+    pairs = naive.make_pairs([([5, 6], [7, 8], [9]), ([3], [4], [2, 1])], 10)
+    batch = batches.make(pairs, [Item(0, BOTH), Item(1, ("rejected",))], "packed")
+    # Each row is filled up to 16 positions.
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, *[0] * 11, 3, 2, 1, *[0] * 13]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, *[0] * 11, 0, 1, 2, *[0] * 13]]
+    assert batch.segments.tolist() == [[0, 0, 1, 1, 2, *[-1] * 11, 0, 1, 1, *[-1] * 13]]
+    assert batch.predicted_from.tolist() == [1, 2, 1, 16, 17]
+    assert batch.targets.tolist() == [7, 8, 9, 2, 1]
+    assert batch.counts.tolist() == [2, 1, 2]
+    assert [span.tokens for span in batch.model_inputs()["spans"]] == [16, 16]
+
+
+def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
+    pairs = naive.make_pairs([([5] * 100, [7] * 100, [9] * 37)], 300)
+    for copies, filling in ((4, []), (5, [16]), (8, [])):
+        items = [Item(0, BOTH)] * copies
+        batch = batches.make(pairs, items, "packed")
+        assert batch.lengths == (*[240] * copies, *filling)
+        assert batch.input_ids.shape == (1, sum(batch.lengths))
+        assert batch.segments[0, 240 * copies :].tolist() == [-1] * sum(filling)
+    # Nothing that counts sees or predicts from it, and it sees something itself.
+    batch = batches.make(pairs, [Item(0, BOTH)] * 5, "packed")
+    assert int(batch.predicted_from.max()) < 240 * 5
+    *_, last = batch.model_inputs()["spans"]
+    assert last.tokens == 16
+    assert all((row == 0).any() for row in last.bias)
+
+
+def test_second_response_sees_the_prompt_and_itself() -> None:
+    pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
+    (span,) = batches.make(pairs, [Item(0, BOTH)], "packed").model_inputs()["spans"]
+    assert set(span.bias.unique().tolist()) == {0, -torch.inf}
+    seen = (span.bias == 0).int().tolist()
+    assert [row[:8] for row in seen[:7]] == [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 0, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 0, 1, 1, 0, 0],
+        [1, 0, 0, 0, 1, 1, 1, 0],
+    ]
+    # What fills the row up is seen by nothing that counts, and sees something itself.
+    assert all(any(row) for row in seen)
+
+
+def test_single_responses_need_no_bias() -> None:
+    pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
+    (span,) = batches.make(pairs, [Item(0, ("chosen",))], "packed").model_inputs()["spans"]
+    assert span == (16, None)
+
+
+LAYOUTS = st.sampled_from(get_args(Layout))
+
+
+@given(st.integers(0, 10_000), st.integers(3, 30), LAYOUTS)
+def test_shapes_tell_what_make_lays_out(seed: int, max_length: int, layout: Layout) -> None:
+    pairs = naive.make_pairs(naive.random_texts(5, seed), max_length)
+    sides: list[tuple[batches.Side, ...]] = [BOTH, ("chosen",), ("rejected",)]
+    items = [Item(pair, sides[(pair + seed) % 3]) for pair in range(5)]
+    for item, (rows, width) in zip(items, batches.shapes(pairs, items, layout), strict=True):
+        assert tuple(batches.make(pairs, [item], layout).input_ids.shape) == (rows, width)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2), st.integers(1, 50)), min_size=1, max_size=40),
+    st.integers(1, 200),
+    LAYOUTS,
+)
+def test_micro_batches_hold_each_item_once_and_keep_the_budget(
+    sizes: list[tuple[int, int]], budget: int, layout: Layout
+) -> None:
+    packed = layout == "packed"
+    array = np.array([(1, width) if packed else (rows, width) for rows, width in sizes])
+    groups = batches.micro_batches(array, budget, layout)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(sizes)))
+    for group in groups:
+        rows, width = array[group, 0].sum(), array[group, 1].max()
+        used = array[group, 1].sum() if packed else rows * width
+        assert len(group) == 1 or used <= budget
+        assert packed or array[group, 1].min() >= batches.SIMILAR * width
+
+
+def test_packed_groups_are_few_and_even() -> None:
+    sizes = np.array([(1, tokens) for tokens in (50, 40, 30, 30, 20, 20, 10)])
+    groups = batches.micro_batches(sizes, 110, "packed")
+    assert [sizes[group, 1].sum() for group in groups] == [100, 100]

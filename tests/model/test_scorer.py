@@ -1,0 +1,198 @@
+"""Log-probabilities of both layouts against a loop over single sequences."""
+
+from collections.abc import Callable
+
+import naive
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
+
+from preference.model import batches
+from preference.model.batches import Layout
+from preference.model.scorer import Abilities, ResponseLogps, probe
+from preference.store.tables import Pairs
+
+LAYOUTS: tuple[Layout, ...] = ("plain", "shared", "packed")
+MODELS = {"gpt2": naive.gpt2, "llama": naive.llama}
+
+
+def scored(
+    model: PreTrainedModel, pairs: Pairs, abilities: Abilities, tokens_per_batch: int = 10_000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts of all pairs, (pairs, 2) each, through micro-batches."""
+    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+    sums, counts = np.zeros((len(pairs), 2)), np.zeros((len(pairs), 2), dtype=int)
+    sizes = batches.shapes(pairs, items, abilities.layout)
+    with torch.no_grad():
+        for group in batches.micro_batches(sizes, tokens_per_batch, abilities.layout):
+            batch = batches.make(pairs, [items[i] for i in group], abilities.layout)
+            sums[group] = ResponseLogps(model, abilities)(batch).view(-1, 2).numpy()
+            counts[group] = batch.counts.view(-1, 2).numpy()
+    return sums, counts
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("max_length", [60, 15, 9, 4])
+def test_all_layouts_equal_single_sequences(
+    kind: str, layout: Layout, bare: bool, max_length: int
+) -> None:
+    model = MODELS[kind]().double()
+    pairs = naive.make_pairs(naive.random_texts(40), max_length)
+    expected = naive.score(model, pairs)
+    sums, counts = scored(model, pairs, Abilities(layout, bare), tokens_per_batch=150)
+    np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-9)
+    np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-9)
+    assert counts[:, 0].tolist() == expected.chosen_tokens.tolist()
+    assert counts[:, 1].tolist() == expected.rejected_tokens.tolist()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("max_length", [60, 12])
+def test_float32_equals_float64_to_rounding(kind: str, max_length: int) -> None:
+    pairs = naive.make_pairs(naive.random_texts(40), max_length)
+    expected = naive.score(MODELS[kind]().double(), pairs)
+    for layout in LAYOUTS:
+        sums, _ = scored(MODELS[kind](), pairs, Abilities(layout, bare_output=True))
+        np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-5)
+        np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-5)
+
+
+def test_cut_pairs_are_among_the_cases() -> None:
+    pairs = naive.make_pairs(naive.random_texts(40), 15)
+    different = pairs.chosen_prompt_tokens != pairs.rejected_prompt_tokens
+    same_but_cut = ~different & (pairs.longest == 15)
+    assert different.sum() > 5
+    assert same_but_cut.sum() > 5
+    assert (naive.make_pairs(naive.random_texts(40), 4).chosen_prompt_tokens == 0).sum() > 5
+
+
+tokens = st.lists(st.integers(0, naive.VOCABULARY - 1), max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            tokens.filter(len),
+            tokens.filter(lambda t: len(t) > 1),
+            tokens.filter(lambda t: len(t) > 1),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(2, 20),
+    st.sampled_from(sorted(MODELS)),
+)
+def test_any_pairs_score_the_same_in_all_layouts(
+    texts: list[tuple[list[int], list[int], list[int]]], max_length: int, kind: str
+) -> None:
+    model = MODELS[kind]().double()
+    pairs = naive.make_pairs(texts, max_length)
+    plain, shared, packed = (scored(model, pairs, Abilities(layout, True))[0] for layout in LAYOUTS)
+    np.testing.assert_allclose(shared, plain, rtol=1e-9)
+    np.testing.assert_allclose(packed, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_gradients_of_all_layouts_agree(kind: str) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 20)
+    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+    gradients = []
+    for layout in LAYOUTS:
+        model = MODELS[kind]().double()
+        # Without the bare output layer, the gradients are autograd's own.
+        logps = ResponseLogps(model, Abilities(layout, layout != "plain"))
+        logps(batches.make(pairs, items, layout)).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, shared, packed in zip(*gradients, strict=True):
+        # Llama's norms compute in float32 whatever the model's type.
+        bound = 1e-9 if kind == "gpt2" else 1e-3
+        torch.testing.assert_close(shared, plain, rtol=bound, atol=bound)
+        torch.testing.assert_close(packed, plain, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_bf16_gradients_are_as_near_to_float32_as_the_slow_layouts_are(kind: str) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 40)
+    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+
+    def gradient(layout: Layout, bf16: bool) -> torch.Tensor:
+        model = MODELS[kind]()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logps = ResponseLogps(model, Abilities(layout, layout != "plain"))
+            total = logps(batches.make(pairs, items, layout)).square().sum()
+        total.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    exact = gradient("plain", bf16=False)
+    slow = (gradient("plain", bf16=True) - exact).norm() / exact.norm()
+    fast = (gradient("packed", bf16=True) - exact).norm() / exact.norm()
+    assert 0 < fast < 1.5 * slow < 0.05
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_probe_finds_the_shortcuts_exact(kind: str) -> None:
+    assert probe(MODELS[kind](), 40) == Abilities("packed", bare_output=True)
+
+
+def mistral_with_window() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = MistralConfig(**naive.LLAMA_SIZE, sliding_window=8)
+    return MistralForCausalLM(config).eval()
+
+
+def gemma2_with_soft_caps() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        **naive.LLAMA_SIZE, head_dim=4, sliding_window=64, final_logit_softcapping=1.0
+    )
+    return Gemma2ForCausalLM(config).eval()
+
+
+def bloom_with_distances() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = BloomConfig(
+        vocab_size=naive.VOCABULARY, hidden_size=16, n_layer=2, n_head=4, initializer_range=0.3
+    )
+    return BloomForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected_abilities"),
+    [
+        (mistral_with_window, Abilities("plain", bare_output=True)),
+        (gemma2_with_soft_caps, Abilities("plain", bare_output=False)),
+        (bloom_with_distances, Abilities("plain", bare_output=True)),
+    ],
+)
+def test_probe_refuses_a_shortcut_that_changes_numbers(
+    make: Callable[[], PreTrainedModel], expected_abilities: Abilities
+) -> None:
+    model = make()
+    abilities = probe(model, 40)
+    assert abilities == expected_abilities
+    pairs = naive.make_pairs(naive.random_texts(20, longest=18), 40)
+    expected = naive.score(model, pairs)
+    sums, _ = scored(model, pairs, abilities)
+    np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-5)
+    np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-5)
+
+
+def test_probe_leaves_the_model_as_it_was() -> None:
+    model = naive.gpt2().train()
+    probe(model, 20)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())

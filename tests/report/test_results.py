@@ -1,0 +1,171 @@
+"""The results table, to the letter."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from preference.core.errors import InputError
+from preference.data.formats.hh import Pair
+from preference.evaluation.statistics import Difference
+from preference.report import results
+from preference.store.tables import RAW, Scores, writing
+from preference.store.text import write_json
+
+BASELINE = {
+    "pair_acc": 0.452,
+    "pair_acc_low": 0.4214,
+    "pair_acc_high": 0.483,
+    "margin": -0.07,
+    "margin_low": -0.0912,
+    "margin_high": -0.0488,
+}
+FINAL = {
+    "pair_acc": 0.535,
+    "pair_acc_low": 0.504,
+    "pair_acc_high": 0.5657,
+    "margin": 0.1228,
+    "margin_low": 0.09996,
+    "margin_high": 0.1456,
+}
+GAINED = {
+    "pair_acc": Difference(0.083, 0.0412, 0.1248, 0.00012),
+    "margin": Difference(0.1928, 0.17, 0.2156, 1e-60),
+}
+LOST = {
+    "pair_acc": Difference(-0.01, -0.0312, 0.0112, 0.4071),
+    "margin": Difference(-0.0012, -0.02, 0.0176, 0.001),
+}
+
+
+def scores(chosen: list[float], rejected: list[float], tokens: list[int]) -> Scores:
+    counts = np.array(tokens)
+    return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
+
+
+NOTHING = results.Outcome("Nothing is published.")
+
+
+def markdown(
+    models: dict[str, dict[str, float]], comparisons: dict[str, results.Comparison], decimals: int
+) -> str:
+    return results.table(results.rows(models, comparisons, decimals), NOTHING)
+
+
+def test_the_table_to_the_letter() -> None:
+    models = {"baseline": BASELINE, "SFT + DPO": FINAL}
+    comparisons = {"SFT + DPO - baseline": GAINED, "SFT + DPO - SFT": LOST}
+    assert (
+        markdown(models, comparisons, decimals=3)
+        == """\
+| model | pair_acc | 95% interval | margin | 95% interval |
+| --- | ---: | :---: | ---: | :---: |
+| baseline | 0.452 | 0.421 to 0.483 | -0.070 | -0.091 to -0.049 |
+| SFT + DPO | 0.535 | 0.504 to 0.566 | 0.123 | 0.100 to 0.146 |
+| delta (SFT + DPO - baseline) | +0.083 | +0.041 to +0.125 | +0.193 | +0.170 to +0.216 |
+
+| paired difference | metric | difference | 95% interval | p-value |
+| --- | --- | ---: | :---: | ---: |
+| SFT + DPO - baseline | pair_acc | +0.083 | +0.041 to +0.125 | < 0.001 |
+| SFT + DPO - baseline | margin | +0.193 | +0.170 to +0.216 | < 0.001 |
+| SFT + DPO - SFT | pair_acc | -0.010 | -0.031 to +0.011 | 0.407 |
+| SFT + DPO - SFT | margin | -0.001 | -0.020 to +0.018 | 0.001 |
+
+Nothing is published.
+"""
+    )
+
+
+def test_decimals_are_a_choice_but_for_p_values() -> None:
+    text = markdown({"baseline": BASELINE}, {"other": LOST}, decimals=2)
+    assert "| baseline | 0.45 | 0.42 to 0.48 | -0.07 | -0.09 to -0.05 |" in text
+    assert "| other | pair_acc | -0.01 | -0.03 to +0.01 | 0.407 |" in text
+
+
+def test_what_one_pair_cannot_tell_is_not_available() -> None:
+    # A metrics file holds null where a number was NaN.
+    one = {**BASELINE, "margin_low": None, "margin_high": math.nan}
+    unknown = {
+        "pair_acc": Difference(1.0, math.nan, math.nan, 1.0),
+        "margin": Difference(0.5, math.nan, math.nan, math.nan),
+    }
+    lines = markdown({"baseline": one}, {"other": unknown}, 2).splitlines()  # type: ignore[dict-item]
+    assert lines[2] == "| baseline | 0.45 | 0.42 to 0.48 | -0.07 | n/a to n/a |"
+    assert lines[3] == "| delta (other) | +1.00 | n/a to n/a | +0.50 | n/a to n/a |"
+    assert lines[7] == "| other | pair_acc | +1.00 | n/a to n/a | 1.000 |"
+    assert lines[8] == "| other | margin | +0.50 | n/a to n/a | n/a |"
+
+
+@pytest.mark.parametrize(
+    ("p_value", "shown"),
+    [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0496, "0.050"), (1.0, "1.000")],
+)
+def test_p_values(p_value: float, shown: str) -> None:
+    comparison = {"margin": Difference(1.0, 0.5, 1.5, p_value)}
+    assert f"| {shown} |\n\n" in markdown({}, {"other": comparison}, 1)
+
+
+def test_compare_pairs_the_two_models_pair_by_pair() -> None:
+    before = scores([-4.0, -2.0, -6.0], [-2.0, -4.0, -2.0], tokens=[2, 2, 2])
+    after = scores([-2.0, -2.0, -4.0], [-4.0, -6.0, -2.0], tokens=[2, 2, 2])
+    # Mean margins -1, 1, -2 become 1, 2, -1: one pair gained, and margins up by 2, 1, 1.
+    found = results.compare(before, after, normalize=True)
+    assert list(found) == ["pair_acc", "margin"]
+    assert found["pair_acc"].difference == pytest.approx(1 / 3)
+    assert found["pair_acc"].p_value == 1
+    assert found["margin"].difference == pytest.approx(4 / 3)
+    # Mean 4/3, standard error 1/3, t quantile for 2 degrees of freedom 4.302653.
+    assert found["margin"].low == pytest.approx((4 - 4.302652729911275) / 3)
+    assert found["margin"].high == pytest.approx((4 + 4.302652729911275) / 3)
+    # For 2 degrees of freedom: 1 - t / sqrt(t^2 + 2), t = 4.
+    assert found["margin"].p_value == pytest.approx(1 - 4 / math.sqrt(18))
+
+
+def test_compare_uses_means_or_sums() -> None:
+    before = scores([-4.0, -4.0], [-4.0, -4.0], tokens=[2, 4])
+    after = scores([-2.0, -2.0], [-4.0, -4.0], tokens=[2, 4])
+    assert results.compare(before, after, normalize=True)["margin"].difference == 0.75
+    assert results.compare(before, after, normalize=False)["margin"].difference == 2
+
+
+def test_metrics_are_read_as_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "final.json", FINAL)
+    assert results.read_metrics(tmp_path / "final.json") == FINAL
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_metrics_that_cannot_be_read_are_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "final.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=r"final\.json: cannot be read .*; run dvc repro"):
+        results.read_metrics(path)
+
+
+def test_texts_are_those_of_the_prepared_rows(tmp_path: Path) -> None:
+    raw = tmp_path / "test.parquet"
+    dialogues = [f"\n\nHuman: {i}?\n\nAssistant: " for i in range(4)]
+    columns = {"chosen": [d + "yes" for d in dialogues], "rejected": [d + "no" for d in dialogues]}
+    columns["rejected"][2] = columns["chosen"][2]
+    columns["chosen"][3] = "\n\nHuman: other\n\nAssistant: yes"
+    with writing(raw, RAW) as writer:
+        writer.write_table(pa.table(columns, schema=RAW))
+    prompts = [d.rstrip() for d in dialogues]
+    assert results.read_texts(raw, np.array([1, 2])) == [
+        Pair(prompts[1], "yes", "no"),
+        Pair(prompts[2], "yes", "yes"),
+    ]
+    assert results.read_texts(raw, np.array([], dtype=int)) == []
+    with pytest.raises(InputError, match=r"test\.parquet: has no row 4"):
+        results.read_texts(raw, np.array([4]))
+
+
+def test_comparisons_are_written_flat() -> None:
+    assert results.flat({("sft", "final"): {"margin": LOST["margin"]}}) == {
+        "final_vs_sft_margin_difference": -0.0012,
+        "final_vs_sft_margin_low": -0.02,
+        "final_vs_sft_margin_high": 0.0176,
+        "final_vs_sft_margin_p_value": 0.001,
+    }

@@ -1,0 +1,101 @@
+"""Device and precision, from what params ask for to what this machine has."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from settings import Precision, params
+
+from preference.core.errors import InputError
+from preference.core.params import Runtime
+from preference.runtime import devices
+
+HAS_GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator() -> Iterator[None]:
+    """accelerate keeps one state a process; other tests get back the one that they had."""
+    before = dict(AcceleratorState._shared_state), dict(PartialState._shared_state)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._shared_state.update(before[0])
+    PartialState._shared_state.update(before[1])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_cpu_takes_what_is_asked_for(precision: Precision) -> None:
+    accelerator = devices.accelerator(params(precision, "cpu"))
+    assert devices.context(accelerator) == {"device": "cpu", "precision": precision}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_products_are_computed_in_that_precision(precision: Precision, dtype: str) -> None:
+    accelerator = devices.accelerator(params(precision, "cpu"))
+    with accelerator.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert str(product.dtype) == f"torch.{dtype}"
+
+
+def test_auto_on_the_cpu_is_bf16_only_where_it_is_fast() -> None:
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    context = devices.context(devices.accelerator(params("auto", "cpu")))
+    assert context == {"device": "cpu", "precision": "bf16" if fast else "fp32"}
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_auto_without_a_gpu_is_the_cpu() -> None:
+    context = devices.context(devices.accelerator(params("fp32", "auto")))
+    assert context == {"device": "cpu", "precision": "fp32"}
+
+
+def test_fp16_on_the_cpu_is_refused() -> None:
+    with pytest.raises(InputError, match=r"precision: fp16 needs a GPU.*use fp32, bf16 or auto"):
+        devices.accelerator(params("fp16", "cpu"))
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_fp16_where_auto_finds_no_gpu_is_refused() -> None:
+    with pytest.raises(InputError, match="precision: fp16 needs a GPU"):
+        devices.accelerator(params("fp16", "auto"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_cuda_where_there_is_none_is_refused(precision: Precision) -> None:
+    with pytest.raises(InputError, match=r"runtime\.device: cuda is not available.*auto or cpu"):
+        devices.accelerator(params(precision, "cuda"))
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is MPS")
+def test_mps_where_there_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"runtime\.device: mps is not available"):
+        devices.accelerator(params("fp32", "mps"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_cuda_takes_what_is_asked_for(precision: Precision) -> None:
+    context = devices.context(devices.accelerator(params(precision, "auto")))
+    assert context == {"device": "cuda", "precision": precision}
+
+
+def test_workers_are_torchs_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        devices.accelerator(params("fp32", "cpu", workers=before + 1))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_micro_batches_are_sized_by_device_unless_params_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accelerator = devices.accelerator(params("fp32", "cpu"))
+    for capabilities, expected in (({}, 1344), ({"amx_tile": True}, 2048)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert devices.tokens_per_batch(Runtime(), accelerator) == expected
+    assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77

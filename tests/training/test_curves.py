@@ -1,0 +1,90 @@
+"""Curves while training is at work, and what they have become at its end."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import project
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from preference.core.errors import InputError
+from preference.training.curves import Curves
+
+DONE = Path("results/curves/train")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(directory: Path, axis: str, name: str) -> list[tuple[int, float]]:
+    lines = (directory / axis / "plots/metrics" / f"{name}.tsv").read_text().splitlines()[1:]
+    return [(int(step), float(value)) for step, value in (line.split("\t") for line in lines)]
+
+
+def test_they_grow_in_sight_and_move_when_whole(place: Path) -> None:
+    with Curves(DONE, writes=True) as curves:
+        curves.add_epoch(0, {"pair_acc": 0.5})
+        for loss in (0.7, 0.6):
+            curves.add_step(loss=loss, grad_norm=1.0)
+        assert rows(Path("live/train"), "steps", "loss") == [(1, 0.7), (2, 0.6)]
+        assert rows(Path("live/train"), "epochs", "pair_acc") == [(0, 0.5)]
+        assert not DONE.exists()
+        curves.add_step(loss=0.5, grad_norm=1.0)
+    assert rows(DONE, "steps", "loss") == [(1, 0.7), (2, 0.6), (3, 0.5)]
+    assert not Path("live/train").exists()
+    assert sorted(path.name for path in DONE.iterdir()) == ["epochs", "steps"]
+
+
+def test_an_error_leaves_the_earlier_ones(place: Path) -> None:
+    with Curves(DONE, writes=True) as curves:
+        curves.add_step(loss=1.0)
+    with suppress(ValueError), Curves(DONE, writes=True) as curves:
+        curves.add_step(loss=2.0)
+        raise ValueError
+    assert rows(DONE, "steps", "loss") == [(1, 1.0)]
+    assert not Path("live/train").exists()
+
+
+def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(another)
+    with Curves(DONE, writes=True) as curves:
+        curves.add_step(loss=12.5)
+        curves.add_step(loss=11.5)
+        done = project.run(another, "dvc", "plots", "show", "-o", "shown", "live/train/dvc.yaml")
+        listed = project.run(another, "dvc", "plots", "show", "-o", "all")
+    assert (done.returncode, listed.returncode) == (0, 0), done.stderr + listed.stderr
+    page = (another / "all/index.html").read_text()
+    assert "live/train" in page
+    assert "12.5" in page
+
+
+def test_tensorboard_has_them_too_and_an_interrupted_run_goes_on(place: Path) -> None:
+    with Curves(DONE, writes=True, tensorboard=True) as curves:
+        curves.add_epoch(0, {"margin": 0.25})
+        curves.add_step(loss=0.5)
+        curves.add_step(loss=0.25)
+    with Curves(DONE, writes=True, tensorboard=True, start=DONE, step=1) as curves:
+        curves.add_step(loss=0.125)
+    read = EventAccumulator(str(place / "tensorboard/train"))
+    read.Reload()
+    assert [(e.step, e.value) for e in read.Scalars("steps/loss")] == [(1, 0.5), (2, 0.125)]
+    assert [(e.step, e.value) for e in read.Scalars("epochs/margin")] == [(0, 0.25)]
+
+
+def test_tensorboard_that_is_not_installed_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match=r"runtime\.tensorboard: .* pip install tensorboard"):
+        Curves(DONE, writes=True, tensorboard=True)
+
+
+def test_of_several_processes_one_writes(place: Path) -> None:
+    with Curves(DONE, writes=False, tensorboard=True) as curves:
+        curves.add_step(loss=1.0)
+    assert curves.step == 1
+    assert list(place.iterdir()) == []

@@ -1,0 +1,330 @@
+"""The training loop against a naive one, and what must not change its result."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from settings import train
+from transformers import PreTrainedModel
+
+from preference.core.errors import InputError
+from preference.core.params import Optimization, Runtime, Train
+from preference.evaluation import scoring
+from preference.model import batches, loading
+from preference.model.batches import Layout
+from preference.model.scorer import Abilities, ResponseLogps
+from preference.objectives import registry
+from preference.objectives.objective import Objective, sft
+from preference.runtime.checkpoints import Checkpoints
+from preference.store.tables import Pairs
+from preference.training import loop
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves grow in the working directory."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("project"))
+
+
+def train_settings(**changes: object) -> Train:
+    values: dict[str, object] = {
+        "beta": 0.5,
+        "epochs": 6,
+        "learning_rate": 3e-3,
+        "batch_size": 4,
+        "grad_accum_steps": 2,
+        "weight_decay": 0.1,
+        "warmup_ratio": 0.34,
+        "max_grad_norm": 0.7,
+    }
+    return train(**(values | changes))
+
+
+def fit(
+    model: PreTrainedModel,
+    objective: Objective,
+    pairs: Pairs,
+    settings: Optimization,
+    curves: Path,
+    *,
+    layout: Layout = "packed",
+    tokens_per_batch: int = 10_000,
+    seed: int = 1,
+) -> list[float]:
+    """Train and give back the losses by step."""
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    loop.fit(
+        ResponseLogps(model, Abilities(layout, True)),
+        objective,
+        pairs,
+        settings,
+        accelerator,
+        seed=seed,
+        tokens_per_batch=tokens_per_batch,
+        evaluate=lambda model: {"pair_acc": 0.5},
+        curves=curves,
+        description="test",
+        checkpoints=Checkpoints("test", accelerator),
+    )
+    return column(curves, "loss")
+
+
+def column(curves: Path, name: str) -> list[float]:
+    lines = (curves / f"steps/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[1]) for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_full_batch_dpo_follows_the_naive_way_step_by_step(
+    kind: str, normalize: bool, tmp_path: Path
+) -> None:
+    make = getattr(naive, kind)
+    pairs = naive.make_pairs(naive.random_texts(8), 16)
+    start, reference = make(1).double(), make(2).double()
+    settings = train_settings()
+    policy = copy.deepcopy(start)
+    scores = naive.score(reference, pairs)
+    objective = registry.dpo(pairs, scores, settings, normalize, seed=1)
+    losses = fit(policy, objective, pairs, settings, tmp_path, tokens_per_batch=60)
+    expected = naive.train_dpo(
+        start,
+        reference,
+        pairs,
+        steps=6,
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        warmup=2,
+        max_norm=0.7,
+        beta=0.5,
+        normalize=normalize,
+    )
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for ours, theirs in zip(policy.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+CUTS: tuple[tuple[Layout, int], ...] = (
+    ("packed", 10_000),
+    ("packed", 40),
+    ("shared", 40),
+    ("plain", 1),
+)
+
+
+KTO_BY_PAIRS = {"target_kl": 0.1, "shuffle": "pairs"}
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "kto by pairs"])
+def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(13), 16)
+    kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
+    name = name.removesuffix(" by pairs")
+    settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo", kto=kto)
+    reference = naive.score(naive.gpt2(2).double(), pairs)
+    runs = []
+    for layout, tokens_per_batch in CUTS:
+        model = naive.gpt2(1).double()
+        objective = (
+            sft(pairs)
+            if name == "sft"
+            else registry.OBJECTIVES[name](pairs, reference, settings, True, 1)
+        )
+        losses = fit(
+            model,
+            objective,
+            pairs,
+            settings,
+            tmp_path,
+            layout=layout,
+            tokens_per_batch=tokens_per_batch,
+        )
+        runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    # 13 pairs in steps of 8 are 2 steps an epoch; the 26 examples of KTO are 4.
+    assert len(runs[0][0]) == (8 if name == "kto" else 4)
+    for losses, weights in runs[1:]:
+        np.testing.assert_allclose(losses, runs[0][0], rtol=1e-6)
+        torch.testing.assert_close(weights, runs[0][1], rtol=1e-5, atol=1e-6)
+
+
+def test_kto_by_pairs_is_kto_of_the_same_examples(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 16)
+    reference = naive.score(naive.gpt2(2).double(), pairs)
+    runs = []
+    for kto in ({"target_kl": 0.1}, KTO_BY_PAIRS):
+        # All 16 examples are one step, in any order.
+        settings = train_settings(objective="kto", batch_size=16, grad_accum_steps=1, kto=kto)
+        model = naive.gpt2(1).double()
+        objective = registry.kto(pairs, reference, settings, True, 1)
+        losses = fit(model, objective, pairs, settings, tmp_path)
+        runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    assert len(runs[0][0]) == len(runs[1][0]) == 6
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-6)
+    torch.testing.assert_close(runs[1][1], runs[0][1], rtol=1e-5, atol=1e-6)
+
+
+def test_sft_loss_is_the_mean_over_the_steps_tokens(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 9)
+    model = naive.gpt2(1)
+    scores = naive.score(model, pairs)
+    losses = fit(
+        model,
+        sft(pairs),
+        pairs,
+        train_settings(epochs=1),
+        tmp_path,
+        tokens_per_batch=30,
+    )
+    expected = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
+    assert losses == pytest.approx([expected], rel=1e-5)
+
+
+def test_last_step_is_the_mean_over_what_it_has(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(9), 30)
+    settings = train_settings(epochs=1, learning_rate=1e-30)
+    model = naive.gpt2(1)
+    reference = naive.score(naive.gpt2(2), pairs)
+    policy = naive.score(model, pairs)
+    objective = registry.dpo(pairs, reference, settings, False, seed=1)
+    losses = fit(model, objective, pairs, settings, tmp_path)
+    margin = (policy.chosen_logp - reference.chosen_logp) - (
+        policy.rejected_logp - reference.rejected_logp
+    )
+    by_pair = np.log1p(np.exp(-0.5 * margin))
+    assert len(losses) == 2
+    assert losses[0] * 8 + losses[1] == pytest.approx(by_pair.sum(), rel=1e-5)
+    assert any(losses[1] == pytest.approx(value, rel=1e-5) for value in by_pair)
+
+
+def test_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    settings = train_settings(epochs=10, warmup_ratio=0.25, learning_rate=0.008)
+    fit(naive.gpt2(), sft(pairs), pairs, settings, tmp_path)
+    rates = column(tmp_path, "learning_rate")
+    # int(0.25 x 10) = 2 steps up, 8 down; the rate would be 0 one step after the last.
+    assert rates == pytest.approx([0, 0.004, *(0.001 * left for left in range(8, 0, -1))])
+
+
+@pytest.mark.parametrize(
+    ("dropout", "differs_in_epoch"),
+    [(False, [False, False]), (True, [True, True]), ("first-epoch", [True, False])],
+)
+def test_dropout_is_on_where_asked_for(
+    dropout: bool | str, differs_in_epoch: list[bool], tmp_path: Path
+) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    settings = train_settings(epochs=2, learning_rate=1e-30, dropout=dropout)
+    model = naive.gpt2()
+    scores = naive.score(model, pairs)
+    clean = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
+    losses = fit(model, sft(pairs), pairs, settings, tmp_path)
+    assert [loss != pytest.approx(clean, rel=1e-5) for loss in losses] == differs_in_epoch
+
+
+def test_every_epoch_visits_all_examples_in_an_order_of_its_own() -> None:
+    orders = [np.concatenate(list(loop._steps(100, 8, 3, epoch))) for epoch in (0, 1)]
+    assert all(sorted(order.tolist()) == list(range(100)) for order in orders)
+    assert orders[0].tolist() != orders[1].tolist()
+    again = np.concatenate(list(loop._steps(100, 8, 3, 0)))
+    assert again.tolist() == orders[0].tolist()
+
+
+def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    model = naive.gpt2()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"the loss is nan.* at step 1 \(rows \["):
+        fit(model, sft(pairs), pairs, train_settings(), tmp_path)
+
+
+def test_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    model = naive.gpt2()
+    before = copy.deepcopy(model.state_dict())
+    objective = sft(pairs)
+    # The square root's slope at 0 is infinite, its value is not.
+    broken = replace(objective, loss=lambda logps, counts, index: (logps * 0).sqrt())
+    with pytest.raises(InputError, match=r"the gradient's norm nan at step 1"):
+        fit(model, broken, pairs, train_settings(), tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_failed_run_leaves_the_earlier_curves(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    curves = tmp_path / "curves"
+    losses = fit(naive.gpt2(), sft(pairs), pairs, train_settings(), curves)
+    objective = sft(pairs)
+    broken = replace(objective, loss=lambda logps, counts, index: logps * float("nan"))
+    with pytest.raises(InputError):
+        fit(naive.gpt2(), broken, pairs, train_settings(), curves)
+    assert column(curves, "loss") == losses
+    assert [path.name for path in tmp_path.iterdir()] == ["curves"]
+
+
+def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True)
+    loop.fit(
+        ResponseLogps(naive.gpt2(), Abilities("packed", True)),
+        sft(pairs),
+        pairs,
+        train_settings(epochs=1),
+        accelerator,
+        seed=1,
+        tokens_per_batch=1000,
+        evaluate=lambda model: {"pair_acc": 0.75},
+        start={"pair_acc": 0.25},
+        curves=tmp_path,
+        description="test",
+        checkpoints=Checkpoints("test", accelerator),
+    )
+    curve = (tmp_path / "epochs/plots/metrics/pair_acc.tsv").read_text()
+    assert curve == "step\tpair_acc\n0\t0.25\n1\t0.75\n"
+
+
+def test_every_step_in_bf16_sees_the_weights_of_the_step_before(tmp_path: Path) -> None:
+    """What the trained scorer says is what a fresh one with its weights says."""
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    pairs = naive.make_pairs(naive.random_texts(8), max_length=40)
+    naive.gpt2().save_pretrained(tmp_path)
+    # As a stage opens it.
+    scorer = scoring.open_model(tmp_path, pairs.longest, accelerator, Runtime(), to_train=True)
+    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+
+    def scored(model: ResponseLogps) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return model(batches.make(pairs, items, model.abilities.layout))
+
+    before = scored(scorer)
+    loop.fit(
+        scorer,
+        sft(pairs),
+        pairs,
+        train_settings(learning_rate=3e-2),
+        accelerator,
+        seed=1,
+        tokens_per_batch=10_000,
+        evaluate=lambda model: {},
+        save=lambda model: None,
+        curves=Path("curves"),
+        description="test",
+        checkpoints=Checkpoints("test", accelerator),
+    )
+    AcceleratorState._reset_state(True)
+    fresh = loading.load(tmp_path)
+    fresh.load_state_dict(scorer.model.state_dict())
+    after = scored(scorer)
+    assert not torch.allclose(after, before, rtol=0.05)
+    torch.testing.assert_close(after, scored(ResponseLogps(fresh, scorer.abilities)))

@@ -1,0 +1,95 @@
+"""Write the default with what recipes/NAME.yaml changes to params.yaml, if that loses nothing.
+
+Without a name, only check params.yaml. Run by `make repro [RECIPE=NAME]`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, SafeRepresenter
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from preference.core import params
+from preference.core.errors import InputError
+from preference.core.files import replacing
+
+RECIPES = Path("recipes")
+
+
+def merged(recipe: Path) -> CommentedMap:
+    """The default's params, with its comments, and a recipe's values where it names others.
+
+    Raises:
+        InputError: the recipe is not YAML.
+    """
+    try:
+        return _overlaid(YAML().load(recipe.with_name("demo-dpo.yaml")), YAML().load(recipe))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{recipe}: not valid YAML: {error}") from None
+
+
+def _overlaid(value: Any, change: Any) -> Any:
+    if not isinstance(value, CommentedMap) or not isinstance(change, CommentedMap):
+        return change
+    value.ca.comment = change.ca.comment or value.ca.comment
+    for key in change:
+        value[key] = _overlaid(value.get(key), change[key])
+    return value
+
+
+def use(name: str) -> None:
+    """Write what a recipe makes of the default over the project's params.
+
+    Raises:
+        InputError: there is no such recipe, it gives no valid params, or params.yaml has
+            uncommitted changes.
+    """
+    recipe, target = RECIPES / f"{name}.yaml", params.PARAMS_FILE
+    if not recipe.exists():
+        known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+        raise InputError(f"RECIPE={name}: no such recipe; there are {known}")
+    yaml = YAML()
+    # Its own way is to write nothing for null.
+    yaml.representer.add_representer(type(None), SafeRepresenter.represent_none)
+    with replacing(target) as temporary:
+        yaml.dump(merged(recipe), temporary)
+        try:
+            params.load(temporary)
+        except InputError as error:
+            raise InputError(str(error).replace(str(temporary), str(recipe))) from None
+        same = target.exists() and target.read_bytes() == temporary.read_bytes()
+        if not same:
+            _require_committed(name)
+
+
+def _require_committed(name: str) -> None:
+    try:
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", params.PARAMS_FILE],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise InputError(
+            f"RECIPE={name}: git cannot tell whether params.yaml has uncommitted changes ({said}); "
+            "the pipeline needs a git repository: clone the project, or git init and commit"
+        ) from None
+    if changed.stdout:
+        raise InputError(
+            f"RECIPE={name}: params.yaml has uncommitted changes, which the recipe would "
+            "overwrite; commit them, or drop them with git checkout params.yaml"
+        )
+
+
+if __name__ == "__main__":
+    try:
+        for recipe_name in sys.argv[1:2]:
+            use(recipe_name)
+        params.load()
+    except InputError as error:
+        sys.exit(f"error: {error}")
