@@ -18,7 +18,7 @@ repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=na
 	@$(RUN) dvc repro
 	@cat results/table.md
 
-sweep: .venv/.installed ## Run by label noise and by objective, write results/sweep.md; SWEEP="--noise 0 0.5" for others
+sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one
 	@$(RUN) python -m tools.sweep.main $(SWEEP)
 
 # What `dvc exp show` would show of everything, without what hardly ever differs.

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
 from preference.core import params
-from preference.evaluation import scoring
+from preference.evaluation.scoring import score
+from preference.model.scorer import open_model
 from preference.objectives import registry
-from preference.runtime import devices
-from preference.runtime.checkpoints import Checkpoints
+from preference.runtime import session
 from preference.training import loop
 
 
@@ -22,35 +22,29 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     """
     settings = params.load(workload.params)
     asked: dict[str, object] = {"kto": settings.train.kto.model_dump() | options}
-    if work in registry.OBJECTIVES:
+    if work in params.OBJECTIVES:
         asked["objective"] = work
     train = params.Train.model_validate(settings.train.model_dump() | asked)
-    settings = settings.model_copy(update={"precision": precision, "train": train})
-    accelerator = devices.accelerator(settings)
-    tokens_per_batch = devices.tokens_per_batch(settings.runtime, accelerator)
-    pairs = workload.prepared()
-    scorer = scoring.open_model(
-        workload.model, pairs.longest, accelerator, settings.runtime, to_train=True
-    )
-    start = time.perf_counter()
-    reference = scoring.score(scorer, pairs, accelerator, tokens_per_batch, "score")
-    scored = time.perf_counter() - start
-    if work == "scoring":
-        return Measured(seconds=scored)
-    objective = registry.OBJECTIVES[work](pairs, reference, settings.train, True, settings.seed)
-    with TemporaryDirectory() as directory:
+    runtime = settings.runtime.model_copy(update={"checkpoint_minutes": None})
+    changes = {"precision": precision, "train": train, "runtime": runtime}
+    settings = settings.model_copy(update=changes)
+    examples = workload.prepared()
+    with session.opened(work, settings, []) as run:
+        scorer = open_model(workload.model, examples.longest, run, to_train=True)
         start = time.perf_counter()
-        loop.fit(
-            scorer,
-            objective,
-            pairs,
-            settings.train,
-            accelerator,
-            seed=settings.seed,
-            tokens_per_batch=tokens_per_batch,
-            evaluate=lambda model: {},
-            curves=Path(directory) / "curves",
-            description=work,
-            checkpoints=Checkpoints(work, accelerator),
-        )
-        return Measured(seconds=time.perf_counter() - start, reference_seconds=scored)
+        reference = score(scorer, examples, run, "score")
+        scored = time.perf_counter() - start
+        if work == "scoring":
+            return Measured(seconds=scored)
+        task = registry.task(examples, reference, settings)
+        with TemporaryDirectory() as directory:
+            start = time.perf_counter()
+            loop.fit(
+                scorer,
+                task,
+                settings.train,
+                run,
+                evaluate=lambda model: {},
+                curves=Path(directory) / "curves",
+            )
+            return Measured(seconds=time.perf_counter() - start, reference_seconds=scored)

@@ -24,10 +24,11 @@ import trl
 from benchmarks import table, workload
 from benchmarks.peak import matrix_peak
 from benchmarks.workload import Workload
-from preference.core import params
+from preference.core.params import Params
 from preference.core.progress import bar
 from preference.runtime import devices
 from preference.store.text import write_json
+from tools.use_recipe import merged
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
@@ -93,7 +94,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
     args = parser.parse_args()
-    context = devices.context(devices.accelerator(params.load(workload.RECIPE)))
+    settings = Params.model_validate(merged(workload.RECIPE))
+    context = devices.context(devices.accelerator(settings))
     device, precision = context["device"], context["precision"]
     data, model = (value and str(Path(value).resolve()) for value in (args.data, args.model))
     make = partial(workload.make, data=data, model=model)
@@ -142,9 +144,10 @@ def _runs(work: str, tried: list[Run], device: str, precision: str) -> list[Run]
 
 
 def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[str, Any]:
-    pairs = load.prepared()
+    examples = load.prepared()
+    chosen, rejected = examples.responses.lengths[examples.index.pairs].T
     config = json.loads((load.model / "config.json").read_text())
-    useful = workload.useful_operations(pairs, config)
+    useful = workload.useful_operations(examples, config)
     return {
         "machine": _machine(device),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
@@ -152,8 +155,9 @@ def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[
         "epochs": load.epochs,
         "rounds": len(runs[0].results),
         "tokens_per_pair": {
-            name: float(getattr(pairs, name).lengths.mean())
-            for name in ("prompt", "chosen", "rejected")
+            "prompt": float(examples.prompts.lengths.mean()),
+            "chosen": float(chosen.mean()),
+            "rejected": float(rejected.mean()),
         },
         "useful_operations_per_pair_forward": useful,
         "matrix_peak_operations_per_second": peak,

@@ -84,7 +84,7 @@ def _child(name: str, load: Workload) -> dict[str, float]:
                 Path(directory) / "train.parquet",
                 tokenizer_from=load.model,
                 max_length=load.max_length,
-                pairs=load.pairs,
+                wanted=load.pairs,
             )
             seconds = time.perf_counter() - start
         # As kept: the cut ones were tokenized, too, so this rate is not flattered.

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from preference.data.formats.hh import Pair, split
-from preference.model.batches import BOTH
 from preference.runtime import heap
-from preference.store import checksums, tables
-from preference.store.tables import Pairs
+from preference.store import checksums, examples, texts
+from preference.store.examples import Examples
+from tools.use_recipe import merged
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "published-dpo-gpt2.yaml"
@@ -50,17 +48,20 @@ class Workload:
     def params(self) -> Path:
         return self.directory / "params.yaml"
 
-    def prepared(self) -> Pairs:
-        return tables.read_pairs(self.directory / "data" / "prepared" / "train.parquet")
+    @property
+    def table(self) -> Path:
+        return self.directory / "data" / "prepared" / "train.parquet"
 
-    def texts(self) -> list[Pair]:
+    def prepared(self) -> Examples:
+        return examples.read(self.table)
+
+    def texts(self) -> list[tuple[str, str, str]]:
         """Prompt, chosen and rejected as text, of the same pairs as `prepared`."""
-        raw = pq.read_table(self.directory / "data" / "raw" / "train.parquet")
-        found = [
-            split(raw["chosen"][row].as_py(), raw["rejected"][row].as_py())
-            for row in self.prepared().rows.tolist()
+        return [
+            (text.prompt, text.responses[chosen], text.responses[rejected])
+            for text in texts.read(self.table)
+            for chosen, rejected in text.pairs
         ]
-        return [pair for pair in found if isinstance(pair, Pair)]
 
     def save(self) -> None:
         values = {**vars(self), "directory": str(self.directory)}
@@ -89,8 +90,7 @@ def make(
         model: a directory with config and tokenizer in place of the generator's vocabulary.
         size: of the model, under GPT-2's names, where none is given.
     """
-    yaml = YAML()
-    values = yaml.load(RECIPE)
+    values = merged(RECIPE)
     values["data"].update(source=data or "demo", revision=None, train_pairs=pairs, eval_pairs=8)
     values["data"]["demo"].update(lengths="hh-rlhf", train_rows=pairs + 64, test_rows=64)
     values["model"].update(base=model or "scratch", revision=None, scratch=size)
@@ -100,7 +100,7 @@ def make(
     )
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    yaml.dump(values, workload.params)
+    YAML().dump(values, workload.params)
     for stage in ("fetch_data", "fetch_model", "prepare"):
         subprocess.run(
             [sys.executable, "-m", f"stages.{stage}"], cwd=directory, env=environment(), check=True
@@ -132,7 +132,7 @@ def environment(*, tunables: bool = False, keep_freed: bool = False) -> dict[str
     return found
 
 
-def useful_operations(pairs: Pairs, config: dict[str, Any]) -> float:
+def useful_operations(examples: Examples, config: dict[str, Any]) -> float:
     """Floating-point operations of one forward pass that a pair needs, on average.
 
     Each distinct token once through the blocks, the output layer on response tokens only,
@@ -140,19 +140,14 @@ def useful_operations(pairs: Pairs, config: dict[str, Any]) -> float:
     three times as many (the backward pass is two products for each one forward).
     """
     width, layers = config["n_embd"], config["n_layer"]
+    pairs = examples.index.pairs
+    prompts = examples.prompt_tokens[pairs].astype(float)
+    answers = examples.responses.lengths[pairs].astype(float)
     # The prompt tokens that both sides see are one; a pair cut differently needs its own.
-    same = pairs.chosen_prompt_tokens == pairs.rejected_prompt_tokens
-    prompts = {side: getattr(pairs, f"{side}_prompt_tokens").astype(float) for side in BOTH}
-    answers = {side: getattr(pairs, side).lengths.astype(float) for side in BOTH}
-    prompt = prompts["chosen"] + np.where(same, 0, prompts["rejected"])
-    response = answers["chosen"] + answers["rejected"]
-    attended = sum(
-        prompts[side] * answers[side] + answers[side] * (answers[side] + 1) / 2 for side in BOTH
-    ) + sum(
-        prompts[side] * (prompts[side] + 1) / 2 * (1 if side == "chosen" else ~same)
-        for side in BOTH
-    )
-    blocks = 12 * layers * width**2 * (prompt + response)
-    output = width * config["vocab_size"] * response
+    own = np.stack([np.ones(len(pairs)), prompts[:, 0] != prompts[:, 1]], axis=1)
+    seen_by_answers = prompts * answers + answers * (answers + 1) / 2
+    attended = seen_by_answers + own * prompts * (prompts + 1) / 2
+    blocks = 12 * layers * width**2 * (own * prompts + answers)
+    output = width * config["vocab_size"] * answers
     attention = 2 * layers * width * attended
-    return 2 * float(np.mean(blocks + output + attention))
+    return 2 * float((blocks + output + attention).sum(axis=1).mean())

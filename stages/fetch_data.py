@@ -34,4 +34,4 @@ def main(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, network=stage.always)
+    stage.run(main, network=lambda args: True)

@@ -52,12 +52,12 @@ def main(args: Namespace) -> None:
     )
     sampled = {"base": titles["baseline"], "sft": titles["sft"], "policy": titles["final"]}
     answers = page.read_answers(SAMPLES, sampled | {"chosen": "chosen in the data"})
-    sections, prepared = figures.sections(shown), examples.read(PREPARED)
+    drawn, prepared = figures.figures(shown), examples.read(PREPARED)
     counts = results.read_metrics(METRICS / "prepare.json")
     context = found["final"].context
     write_json(COMPARISON, comparison.flat(compared))
     write_text(CHART, figures.overview(shown))
-    write_text(PAGE, page.render(shown, sections, rows, outcome, prepared, answers))
+    write_text(PAGE, page.render(shown, drawn, rows, outcome, prepared, answers))
     write_text(CARD, card.model_card(settings, titles["final"], rows.models[1:3], context, counts))
     write_text(TABLE, results.table(rows, outcome))
     logging.info("%s, %s: written", TABLE, PAGE)

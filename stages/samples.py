@@ -45,8 +45,7 @@ def main(args: Namespace) -> None:
         "chosen": [text.preferred for text in found],
         **answers,
     }
-    context = {**devices.context(accelerator), **devices.versions()}
-    schema = tables.SAMPLES.with_metadata(context)
+    schema = tables.SAMPLES.with_metadata(devices.context(accelerator))
     with tables.writing(OUT, schema) as writer:
         writer.write_table(pa.table(columns, schema=schema))
 

@@ -34,10 +34,19 @@ def imported(file: Path) -> list[Path]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in READ:
             assert isinstance(node.args[0], ast.Constant), f"{file}: names no template"
             templates.append(TEMPLATES / str(node.args[0].value))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
+            directory, _, rest = ast.unparse(node.args[0])[2:-1].rpartition(".")
+            assert rest.startswith("{"), f"{file}: imports no module of a directory"
+            names += [
+                ".".join(module.relative_to(ROOT).with_suffix("").parts)
+                for module in (ROOT / directory.replace(".", "/")).glob("*.py")
+            ]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative imports are not followed"
             names += [node.module or ""]
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     paths = [Path(*name.split(".")) for name in names if name.split(".")[0] in PACKAGES]
-    files = [path.with_suffix(".py") for path in paths] + [path / "__init__.py" for path in paths]
+    # A package is imported before its modules.
+    packages = [around / "__init__.py" for path in paths for around in (path, *path.parents)]
+    files = [path.with_suffix(".py") for path in paths] + packages
     return sorted({file for file in [*files, *templates] if (ROOT / file).exists()})

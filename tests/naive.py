@@ -1,6 +1,7 @@
 """What the pipeline computes, written the slow and obvious way: one sequence at a time."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from preference.store.tables import Pairs, Ragged, Scores
+from preference.store.examples import Examples, Index, Ragged
+from preference.store.scores import Scores
 
 VOCABULARY = 97
 # Small, with weights large enough for outputs to differ; for Llama and its kin.
@@ -62,21 +64,55 @@ def cut(prompt: list[int], response: list[int], max_length: int) -> tuple[list[i
     return kept[: len(kept) - len(response)], response
 
 
-def make_pairs(texts: list[tuple[list[int], list[int], list[int]]], max_length: int) -> Pairs:
-    """Prepared pairs from token lists of prompt, chosen and rejected."""
-    sides = [
-        [cut(prompt, response, max_length) for response in responses]
-        for prompt, *responses in texts
-    ]
-    prompts = [max((side[0] for side in pair), key=len) for pair in sides]
-    return Pairs(
-        rows=np.arange(len(texts)),
-        prompt=ragged(prompts),
-        chosen=ragged([pair[0][1] for pair in sides]),
-        rejected=ragged([pair[1][1] for pair in sides]),
-        chosen_prompt_tokens=np.array([len(pair[0][0]) for pair in sides], dtype=np.int32),
-        rejected_prompt_tokens=np.array([len(pair[1][0]) for pair in sides], dtype=np.int32),
+def make_index(counts: list[int], pairs: list[tuple[int, int]]) -> Index:
+    """So many responses to each prompt, without labels; pairs are places among all responses."""
+    prompt_of = np.repeat(np.arange(len(counts)), counts)
+    return Index(
+        rows=np.arange(len(counts)),
+        prompt_of=prompt_of,
+        pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        labels=np.full(len(prompt_of), -1, dtype=np.int8),
+        weights=np.ones(len(prompt_of), dtype=np.float32),
     )
+
+
+def make_examples(
+    texts: list[tuple[list[int], list[list[int]]]],
+    max_length: int,
+    pairs: list[tuple[int, int]],
+) -> Examples:
+    """Prepared examples from token lists of prompts and responses."""
+    kept = [[cut(prompt, response, max_length) for response in rest] for prompt, rest in texts]
+    return Examples(
+        index=make_index([len(rest) for _, rest in texts], pairs),
+        prompts=ragged([max((prompt for prompt, _ in rest), key=len) for rest in kept]),
+        responses=ragged([response for rest in kept for _, response in rest]),
+        prompt_tokens=np.array([len(p) for rest in kept for p, _ in rest], dtype=np.int32),
+    )
+
+
+def make_pairs(texts: list[tuple[list[int], list[int], list[int]]], max_length: int) -> Examples:
+    """Prepared pairs from token lists of prompt, chosen and rejected."""
+    pairs = [(2 * row, 2 * row + 1) for row in range(len(texts))]
+    return make_examples([(prompt, rest) for prompt, *rest in texts], max_length, pairs)
+
+
+def make_scores(chosen: Sequence[Sequence[float]], rejected: Sequence[Sequence[float]]) -> Scores:
+    """Scores of pairs from their sums, and the tokens of each, (pairs,) both, of either side."""
+    (sums, tokens), (other_sums, other_tokens) = chosen, rejected
+    pairs = [(2 * row, 2 * row + 1) for row in range(len(sums))]
+    return Scores(
+        make_index([2] * len(sums), pairs),
+        np.stack([sums, other_sums], axis=1).reshape(-1).astype(np.float64),
+        np.stack([tokens, other_tokens], axis=1).reshape(-1).astype(np.int32),
+    )
+
+
+def sequence(examples: Examples, response: int) -> tuple[list[int], list[int]]:
+    """The ids that stand before a response, and its own."""
+    prompt = examples.prompts[examples.index.prompt_of[response]].tolist()
+    kept = int(examples.prompt_tokens[response])
+    return prompt[len(prompt) - kept :], examples.responses[response].tolist()
 
 
 def random_texts(
@@ -105,26 +141,15 @@ def response_logp(
     return torch.stack(terms).sum(), len(terms)
 
 
-def score(model: PreTrainedModel, pairs: Pairs) -> Scores:
+def score(model: PreTrainedModel, examples: Examples) -> Scores:
     """All responses by themselves, in the model's own precision."""
-    found: dict[str, list[float]] = {"chosen": [], "rejected": []}
-    counts: dict[str, list[int]] = {"chosen": [], "rejected": []}
-    for pair in range(len(pairs)):
-        prompt = pairs.prompt[pair].tolist()
-        for side in ("chosen", "rejected"):
-            kept = int(getattr(pairs, f"{side}_prompt_tokens")[pair])
-            response = getattr(pairs, side)[pair].tolist()
-            with torch.no_grad():
-                logp, tokens = response_logp(model, prompt[len(prompt) - kept :], response)
-            found[side].append(float(logp))
-            counts[side].append(tokens)
-    return Scores(
-        pairs.rows,
-        np.array(found["chosen"]),
-        np.array(counts["chosen"]),
-        np.array(found["rejected"]),
-        np.array(counts["rejected"]),
-    )
+    with torch.no_grad():
+        found = [
+            response_logp(model, *sequence(examples, response))
+            for response in range(len(examples.responses))
+        ]
+    logps, tokens = zip(*found, strict=True)
+    return Scores(examples.index, np.array([float(x) for x in logps]), np.array(tokens))
 
 
 def log_sigmoid(x: Tensor) -> Tensor:
@@ -134,7 +159,7 @@ def log_sigmoid(x: Tensor) -> Tensor:
 def train_dpo(
     policy: PreTrainedModel,
     reference: PreTrainedModel,
-    pairs: Pairs,
+    examples: Examples,
     *,
     steps: int,
     learning_rate: float,
@@ -152,15 +177,13 @@ def train_dpo(
     for step in range(1, steps + 1):
         policy.zero_grad()
         terms = []
-        for pair in range(len(pairs)):
-            prompt = pairs.prompt[pair].tolist()
+        for pair in examples.index.pairs:
             margin = torch.zeros((), dtype=torch.float64)
-            for side, sign in (("chosen", 1), ("rejected", -1)):
-                kept = int(getattr(pairs, f"{side}_prompt_tokens")[pair])
-                response = getattr(pairs, side)[pair].tolist()
-                ours, tokens = response_logp(policy, prompt[len(prompt) - kept :], response)
+            for response, sign in zip(pair, (1, -1), strict=True):
+                ids = sequence(examples, response)
+                ours, tokens = response_logp(policy, *ids)
                 with torch.no_grad():
-                    theirs, _ = response_logp(reference, prompt[len(prompt) - kept :], response)
+                    theirs, _ = response_logp(reference, *ids)
                 margin = margin + sign * (ours - theirs) / (tokens if normalize else 1)
             terms.append(-log_sigmoid(beta * margin))
         loss = torch.stack(terms).mean()

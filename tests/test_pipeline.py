@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import naive
 import project
 import pytest
 import torch
@@ -17,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from preference.store import tables
+from preference.store import examples, scores
 
 
 def metrics(where: Path, name: str) -> dict[str, Any]:
@@ -78,16 +79,16 @@ def test_epoch_zero_of_training_is_the_model_after_sft(finished: Path) -> None:
 
 
 def test_saved_models_load_with_transformers_and_score_as_the_table_says(finished: Path) -> None:
-    pairs = tables.read_pairs(finished / "data/prepared/test.parquet")
-    scores = tables.read_scores(finished / "data/scores/final.parquet")
+    test = examples.read(finished / "data/prepared/test.parquet")
+    found = scores.read(finished / "data/scores/final.parquet")
     model = AutoModelForCausalLM.from_pretrained(finished / "models/policy").eval()
-    prompt = pairs.prompt[0][-pairs.chosen_prompt_tokens[0] :].tolist()
-    ids = torch.tensor([prompt + pairs.chosen[0].tolist()])
+    prompt, response = naive.sequence(test, 0)
+    ids = torch.tensor([prompt + response])
     with torch.no_grad():
         log_p = model(ids).logits[0, :-1].log_softmax(-1)
     token_logps = log_p.gather(1, ids[0, 1:, None])[len(prompt) - 1 :]
-    assert scores.chosen_logp[0] == pytest.approx(float(token_logps.sum()), rel=1e-4)
-    assert scores.chosen_tokens[0] == len(token_logps)
+    assert found.logps[0] == pytest.approx(float(token_logps.sum()), rel=1e-4)
+    assert found.tokens[0] == len(token_logps)
 
 
 def test_dvc_shows_metrics_params_and_plots(finished: Path) -> None:
@@ -115,7 +116,7 @@ BAD: dict[str, tuple[dict[str, object], str, list[str]]] = {
     "missing file": ({"data.source": "./none.jsonl"}, "fetch-data", ["data.source", "none.jsonl"]),
     "no JSON": ({"data.source": "broken"}, "fetch-data", ["test.jsonl, line 2", "not JSON"]),
     "no column": ({"data.source": "lacking"}, "fetch-data", ["test.jsonl, line 1", "'rejected'"]),
-    "no usable pair": ({"data.source": "empty"}, "prepare", ["test.parquet", "usable pair"]),
+    "no usable pair": ({"data.source": "empty"}, "prepare", ["test.parquet", "usable example"]),
     "unpinned Hub id": (
         {"data.source": "Anthropic/hh-rlhf"},
         "fetch-data",
@@ -238,30 +239,6 @@ def llama_directory(path: Path, texts: list[str]) -> None:
         max_position_embeddings=128,
         architectures=["LlamaForCausalLM"],
     ).save_pretrained(path)
-
-
-def test_recipe_is_refused_where_params_have_uncommitted_changes(another: Path) -> None:
-    done = project.run(another, "python", "-m", "tools.use_recipe", "demo-kto")
-    assert done.returncode == 1
-    assert "uncommitted changes" in done.stderr
-    project.git(another, "checkout", "-q", "params.yaml")
-    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-kto").returncode == 0
-    recipe = another / "recipes/demo-kto.yaml"
-    assert (another / "params.yaml").read_bytes() == recipe.read_bytes()
-    # The same one again loses nothing; another one would.
-    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-kto").returncode == 0
-    assert project.run(another, "python", "-m", "tools.use_recipe", "demo-dpo").returncode == 1
-    unknown = project.run(another, "python", "-m", "tools.use_recipe", "nothing")
-    assert unknown.returncode == 1
-    assert "demo-dpo, demo-kto" in unknown.stderr
-
-
-@pytest.mark.parametrize("stage", ["fetch_data", "prepare", "train", "final_eval", "report"])
-def test_every_stage_explains_itself(stage: str) -> None:
-    done = project.run(project.ROOT, "python", "-m", f"stages.{stage}", "--help")
-    assert done.returncode == 0
-    assert done.stdout.startswith(f"usage: python -m stages.{stage}")
-    assert stage.replace("_", "-") + ":" in done.stdout
 
 
 def test_bf16_differs_from_fp32_by_less_than_the_interval(another: Path, finished: Path) -> None:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import re
 import shlex
+from pathlib import Path
 
 import project
 import pytest
 from ruamel.yaml import YAML
 
 from preference.evaluation.statistics import Difference
-from preference.report import markdown, published, results
+from preference.report import markdown, results
+from preference.report.verdict import NOTHING_PUBLISHED, Outcome
 
+NOT_COMMITTED = ("data/", "models/")
 README = (project.ROOT / "README.md").read_text()
 
 
@@ -36,7 +39,7 @@ def test_results_are_those_of_the_committed_metrics() -> None:
         comparisons,
         decimals=4,
     )
-    table = results.table(found, results.Outcome(published.NOTHING_PUBLISHED))
+    table = results.table(found, Outcome(NOTHING_PUBLISHED))
     assert (project.ROOT / "results/table.md").read_text() == table
     assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == table
 
@@ -52,6 +55,16 @@ def test_default_is_the_committed_recipe() -> None:
     assert (project.ROOT / "params.yaml").read_bytes() == recipe
 
 
+def digest(path: Path) -> str:
+    """What DVC notes of a file, or of a directory and all in it."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    files = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    listed = [{"md5": digest(f), "relpath": f.relative_to(path).as_posix()} for f in files]
+    listed.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
 def test_lock_file_was_made_with_the_committed_params_and_code() -> None:
     yaml = YAML(typ="safe")
     lock = yaml.load(project.ROOT / "dvc.lock")
@@ -62,10 +75,10 @@ def test_lock_file_was_made_with_the_committed_params_and_code() -> None:
             for part in key.split("."):
                 found = found[part]
             assert found == value, key
-        for dep in stage["deps"]:
-            file = project.ROOT / dep["path"]
-            if file.suffix == ".py":
-                assert hashlib.md5(file.read_bytes()).hexdigest() == dep["md5"], file
+        code = [dep for dep in stage["deps"] if not dep["path"].startswith(NOT_COMMITTED)]
+        assert code
+        for dep in code:
+            assert digest(project.ROOT / dep["path"]) == dep["md5"], dep["path"]
 
 
 def test_every_pinned_package_is_explained() -> None:

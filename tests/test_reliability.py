@@ -193,7 +193,7 @@ def test_scores_are_kept_until_results_are_written(another: Path) -> None:
     shutil.rmtree(metrics)
     done = project.run(another, sys.executable, "-m", "stages.final_eval")
     assert done.returncode == 0, done.stderr
-    assert "policy: goes on after 40 pairs" in done.stderr
+    assert "policy: goes on after 80 responses" in done.stderr
     assert metrics.read_text() == expected
     assert not drill.checkpoints(another)
 

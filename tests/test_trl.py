@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import naive
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -17,8 +18,7 @@ from trl import DPOConfig, DPOTrainer
 from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.scorer import Abilities, ResponseLogps
-from preference.objectives import registry
-from preference.store.tables import Pairs
+from preference.objectives.registry import named
 
 MAX_LENGTH = 18
 BETA = 0.3
@@ -73,17 +73,17 @@ def test_loss_and_gradients_agree(
     their_loss = peer.compute_loss(their_model, peer.data_collator(examples))
     their_loss.backward()
 
-    pairs: Pairs = naive.make_pairs(texts, MAX_LENGTH)
-    different = pairs.chosen_prompt_tokens != pairs.rejected_prompt_tokens
+    pairs = naive.make_pairs(texts, MAX_LENGTH)
+    different = np.not_equal(*pairs.prompt_tokens[pairs.index.pairs].T)
     assert different.any()
     assert not different.all()
     settings = train(beta=BETA, batch_size=12)
     reference = naive.score(naive.gpt2(2), pairs)
-    objective = registry.dpo(pairs, reference, settings, normalize, seed=0)
+    task = named("dpo").task(pairs, reference, settings, normalize, 0)
     model = naive.gpt2(1)
-    batch = batches.make(pairs, objective.items, layout)
+    batch = batches.make(pairs, list(task.items), layout)
     logps = ResponseLogps(model, Abilities(layout, bare_output=True))(batch)
-    loss = objective.loss(logps, batch.counts, pairs.rows).mean()
+    loss = task.loss(logps, batch.counts, np.arange(12), None).mean()
     loss.backward()
 
     torch.testing.assert_close(loss, their_loss, rtol=1e-5, atol=1e-6)

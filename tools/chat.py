@@ -6,37 +6,100 @@ turn so far, then "\n\nHuman: question\n\nAssistant:"; where that is longer than
 the beginning goes. /new begins a new dialogue, /quit or the end of input (Ctrl-D) ends.
 """
 
+import importlib
 import logging
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 import torch
 
 from preference.core import params, signals, stage
-from preference.evaluation import generation
+from preference.core.errors import InputError
+from preference.data import tokens
+from preference.data.formats import hh
+from preference.evaluation.generation import Speaker, answers, open_model
 from preference.model import loading
 from preference.runtime import devices
-from tools import conversation
 
 POLICY = Path("models/policy")
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """Its options."""
+    model = "a model directory, or a Hub id pinned as OWNER/NAME@COMMIT (default: the policy)"
+    parser.add_argument("--model", help=model)
+    length = "of each answer (default %(default)s)"
+    parser.add_argument("--max-new-tokens", type=int, default=128, help=length)
+    draw = "0: the likeliest token; 1: drawn as the model has it (default %(default)s)"
+    parser.add_argument("--temperature", type=float, default=0.0, help=draw)
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+
+
+def questions() -> Iterator[str]:
+    """Lines from standard input, until it ends or one asks for it."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    watched = sys.stdin.isatty() and sys.stdout.isatty()
+    if watched:
+        with suppress(ImportError):
+            # With it, `input` lets a line be edited and earlier ones be had again.
+            importlib.import_module("readline")
+    with suppress(EOFError):
+        while (line := input("You: " if watched else "").strip()) != "/quit":
+            if line:
+                yield line
+        return
+    if watched:
+        print()
+
+
+def reply(speaker: Speaker, dialogue: str, args: Namespace, generator: torch.Generator) -> str:
+    """Print the answer to a dialogue's last question as it comes."""
+    printed = 0
+
+    def show(texts: list[str]) -> None:
+        nonlocal printed
+        print(texts[0][printed:], end="", flush=True)
+        printed = len(texts[0])
+
+    (answer,) = answers(
+        speaker,
+        [tokens.encode(speaker.tokenizer, [dialogue])[0]],
+        args.max_new_tokens,
+        temperature=args.temperature,
+        generator=generator,
+        hear=show,
+        where="--max-new-tokens",
+    )
+    show([f"{answer}\n"])
+    return answer
+
+
 def main(args: Namespace) -> None:
-    conversation.require_possible(args, POLICY)
+    for option, least in (("max_new_tokens", 1), ("temperature", 0), ("seed", 0)):
+        value = getattr(args, option)
+        if not least <= value < 2**63:
+            raise InputError(f"--{option.replace('_', '-')}: must be {least} or more, not {value}")
+    if not args.model and not POLICY.is_dir():
+        raise InputError(f"{POLICY}: no such directory; run dvc repro, or name a --model")
     accelerator = devices.accelerator(params.load())
     directory = loading.locate_pinned(args.model or str(POLICY), "--model")
-    speaker = generation.open_model(directory, accelerator.device)
+    speaker = open_model(directory, accelerator.device)
     generator = torch.Generator().manual_seed(args.seed)
     logging.info("%s: /new begins a new dialogue, /quit ends", directory)
     history: list[tuple[str, str]] = []
     try:
-        for question in conversation.questions(watched=sys.stdin.isatty() and sys.stdout.isatty()):
+        for question in questions():
             if question == "/new":
                 history.clear()
                 continue
             with accelerator.autocast():
-                answer = conversation.reply(speaker, history, question, args, generator)
+                answer = reply(speaker, hh.dialogue(history, question), args, generator)
             history.append((question, answer))
     except signals.Stopped:
         # What is said of it begins on a line of its own.
@@ -45,10 +108,5 @@ def main(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(
-        main,
-        arguments=conversation.arguments,
-        network=lambda args: loading.on_hub(args.model),
-        # It writes nothing, so others may go on beside it.
-        alone=False,
-    )
+    # It writes nothing, so others may go on beside it.
+    stage.run(main, arguments=arguments, network=lambda args: loading.on_hub(args.model), lock=None)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, SafeRepresenter
+from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import SafeRepresenter
 
 from preference.core import params
 from preference.core.errors import InputError

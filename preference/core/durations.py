@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from preference.core.files import replacing
 
 FILE = Path(".checkpoints/seconds.json")
-PATIENCE = 5  # seconds, for another process that is writing
 
 
 def record(stage: str, seconds: float) -> None:
@@ -17,12 +14,10 @@ def record(stage: str, seconds: float) -> None:
     Nothing depends on the note: where it cannot be written, it is left out.
     """
     try:
-        FILE.parent.mkdir(exist_ok=True)
-        with FileLock(FILE.with_suffix(".lock"), timeout=PATIENCE):
+        with replacing(FILE) as temporary:
             noted = {**known(), stage: round(seconds, 2)}
-            with replacing(FILE) as temporary:
-                temporary.write_text(json.dumps(noted, indent=2, sort_keys=True), encoding="utf-8")
-    except (OSError, Timeout):
+            temporary.write_text(json.dumps(noted, indent=2, sort_keys=True), encoding="utf-8")
+    except OSError:
         return
 
 

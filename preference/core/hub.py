@@ -1,15 +1,13 @@
 """Files of a pinned commit on the Hub: fetched with patience, used only when they are whole."""
 
-import fnmatch
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     FileMetadataError,
     HfHubHTTPError,
@@ -17,7 +15,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 
 from preference.core.errors import first_line, is_full_disk
 from preference.core.paths import leads_out
@@ -36,121 +34,81 @@ class Unfetchable(Exception):
 def fetch(name: str, commit: str, kind: str, patterns: tuple[str, ...] = ("*",)) -> Path:
     """The directory of a repository's files at a commit.
 
-    What the client has fetched before, it does not fetch again. A listing comes first, so that a
-    directory of which some files are missing, or are not what the Hub says, is never taken for
-    whole: a client that does not reach the Hub hands out such directories.
+    What the client has fetched before, it does not fetch again. A directory of which some files
+    are missing, or are not what the Hub says, is never taken for whole: a client that does not
+    reach the Hub hands out such directories.
 
     Args:
         kind: `model` or `dataset`.
         patterns: names of the files wanted.
 
     Raises:
-        Unfetchable: no answer came in several attempts, the answer was an error that does not
-            heal, or what came is not what the Hub's listing says.
+        Unfetchable: no attempt of several came through, or what came is not what the Hub's
+            listing says.
     """
-    listed = _patiently(lambda: _listing(name, commit, kind, patterns), name)
-
-    def download() -> Path:
-        return Path(
-            snapshot_download(name, revision=commit, repo_type=kind, allow_patterns=list(patterns))
-        )
-
-    place = _patiently(download, name)
-    wrong = _wrong(place, listed)
+    attempt = partial(_attempt, name, commit, kind, patterns)
+    place, wrong = _patiently(attempt, name)
     if wrong:
-        for file in wrong:
-            _forget(place / file.path)
         logging.warning(
-            "%s: %s did not arrive as the Hub has it, and is fetched again", name, wrong[0].path
+            "%s: %s did not arrive as the Hub has it, and is fetched again", name, min(wrong)
         )
-        place = _patiently(download, name)
-        for file in _wrong(place, listed):
-            found = _digest(place / file.path, file)
-            _forget(place / file.path)
-            raise Unfetchable(
-                f"{file.path} is not what the Hub's listing says (its digest is {found}, expected "
-                f"{_expected(file)}), twice"
-            )
+        place, wrong = _patiently(attempt, name)
+    for file, found in wrong.items():
+        raise Unfetchable(f"{file} is not what the Hub's listing says ({found}), twice")
     return place
 
 
-def _listing(name: str, commit: str, kind: str, patterns: Sequence[str]) -> list[RepoFile]:
-    api = HfApi()
-    info = api.repo_info(name, revision=commit, repo_type=kind)
-    if info.sha != commit:
-        raise Unfetchable(f"the Hub answered with commit {info.sha}")
-    tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type=kind)
-    files = [entry for entry in tree if isinstance(entry, RepoFile)]
-    for file in files:
-        if leads_out(file.path):
-            raise Unfetchable(f"the repository names a file outside of itself: {file.path!r}")
-    return [file for file in files if any(fnmatch.fnmatch(file.path, p) for p in patterns)]
+def _attempt(
+    name: str, commit: str, kind: str, patterns: Sequence[str]
+) -> tuple[Path, dict[str, str]]:
+    """The directory, and what is wrong with which files; the client's cache lacks those after."""
+    api, at = HfApi(), {"repo_id": name, "revision": commit, "repo_type": kind}
+    # What the client leaves out when it verifies, it need not fetch.
+    wanted = {"allow_patterns": list(patterns), "ignore_patterns": DEFAULT_IGNORE_PATTERNS}
+    sha = api.repo_info(**at).sha
+    if sha != commit:
+        raise Unfetchable(f"the Hub answered with commit {sha}")
+    for file in api.list_repo_files(**at):
+        if leads_out(file):
+            raise Unfetchable(f"the repository names a file outside of itself: {file!r}")
+    place = Path(api.snapshot_download(**at, **wanted))
+    found = api.verify_repo_checksums(**at, local_dir=place)
+    wrong = dict.fromkeys(found.missing_paths, "it is missing")
+    for file in found.mismatches:
+        wrong[file["path"]] = f"its digest is {file['actual']}, expected {file['expected']}"
+    wrong = {file: wrong[file] for file in filter_repo_objects(wrong, **wanted)}
+    for file in wrong:
+        # There it is a link to its content.
+        (place / file).resolve().unlink(missing_ok=True)
+        (place / file).unlink(missing_ok=True)
+    return place, wrong
 
 
-def _patiently(attempt: Callable[[], T], name: str) -> T:
+def _patiently(attempt: Callable[[], T], name: str, waits: Sequence[int] = WAITS) -> T:
     """The result of the first attempt that succeeds."""
-    for wait in WAITS:
-        try:
-            return attempt()
-        except Exception as error:
-            # The client raises errors of several libraries.
-            if not _may_heal(error):
-                raise
-            reason = first_line(_cause(error))
-            logging.warning("%s: %s; tried again in %d s", name, reason, wait)
-            time.sleep(wait)
     try:
         return attempt()
-    except LocalEntryNotFoundError as error:
-        if not _may_heal(error):
+    except Exception as error:
+        # Of some errors the client says only that it has not found the file here either.
+        cause = (isinstance(error, LocalEntryNotFoundError) and error.__cause__) or error
+        if not _may_heal(cause):
             raise
-        raise Unfetchable(f"no answer in {len(WAITS) + 1} attempts: {_cause(error)}") from error
+        if not waits:
+            tried = f"{len(WAITS) + 1} attempts failed, the last with {first_line(cause)}"
+            raise Unfetchable(tried) from error
+        logging.warning("%s: %s; tried again in %d s", name, first_line(cause), waits[0])
+    time.sleep(waits[0])
+    return _patiently(attempt, name, waits[1:])
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What the client met, where it says only that it has not found the file here either."""
-    return (isinstance(error, LocalEntryNotFoundError) and error.__cause__) or error
-
-
-def _may_heal(error: Exception) -> bool:
+def _may_heal(error: BaseException) -> bool:
     """Whether the network or the Hub may do better another time; all else will be the same."""
-    cause = _cause(error)
-    if isinstance(cause, (FileMetadataError, OfflineModeIsEnabled)):
-        return False
-    if isinstance(cause, HfHubHTTPError):
-        status = getattr(cause.response, "status_code", 500)
+    if isinstance(error, HfHubHTTPError):
+        status = getattr(error.response, "status_code", 500)
         return status >= 500 or status in MAY_HEAL
-    if isinstance(cause, LocalEntryNotFoundError):
-        # Without a cause: so the client says that it did not reach the Hub.
-        return True
-    if isinstance(cause, RuntimeError):
-        # So the client's second way of downloading says everything.
-        return not is_full_disk(cause)
-    # A file that came short is an OSError without a number.
-    broken = isinstance(cause, OSError) and cause.errno is None
-    return broken or isinstance(cause, (HTTPError, ConnectionError, TimeoutError))
-
-
-def _wrong(place: Path, listed: list[RepoFile]) -> list[RepoFile]:
-    return [file for file in listed if _digest(place / file.path, file) != _expected(file)]
-
-
-def _expected(file: RepoFile) -> str:
-    return file.lfs.sha256 if file.lfs else file.blob_id
-
-
-def _digest(path: Path, file: RepoFile) -> str:
-    """As the Hub has it: SHA-256 of large files, git's own of the others."""
-    if not path.exists():
-        return "missing"
-    if file.lfs:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    whole = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0%b" % (len(whole), whole), usedforsecurity=False).hexdigest()
-
-
-def _forget(path: Path) -> None:
-    """Remove a file from the client's cache, where it is a link to its content."""
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    if isinstance(error, (FileMetadataError, OfflineModeIsEnabled)) or is_full_disk(error):
+        return False
+    # A file that came short is an OSError without a number; so is a Hub that was not reached.
+    broken = isinstance(error, OSError) and error.errno is None
+    # The client's second way of downloading says everything as a RuntimeError.
+    return broken or isinstance(error, (HTTPError, ConnectionError, TimeoutError, RuntimeError))

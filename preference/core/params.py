@@ -3,9 +3,10 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -20,6 +21,9 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -124,11 +128,11 @@ class Train(Optimization):
 
     @model_validator(mode="after")
     def _steps_hold_whole_pairs(self) -> "Train":
-        odd = self.batch_size * self.grad_accum_steps % 2
-        if self.objective == "kto" and self.kto.shuffle == "pairs" and odd:
+        examples = self.batch_size * self.grad_accum_steps
+        if self.objective == "kto" and self.kto.shuffle == "pairs" and examples % 2:
             raise ValueError(
-                "kto.shuffle: pairs needs an even number of examples a step (batch_size x "
-                "grad_accum_steps); make one of the two even, or shuffle examples"
+                f"kto.shuffle: pairs needs an even number of examples a step, not {examples} "
+                "(batch_size x grad_accum_steps); make one of the two even, or shuffle examples"
             )
         return self
 
@@ -178,46 +182,55 @@ def load(path: Path = PARAMS_FILE) -> Params:
         InputError: there is no such file, it is not YAML, or keys are unknown, missing or of a
             wrong type; the message names each key.
     """
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file; run from the project's root, or make repro RECIPE=demo-dpo"
+        )
+    return read(path, Params)
+
+
+def read(path: Path, kind: type[S]) -> S:
+    """Read and validate a YAML file.
+
+    Raises:
+        InputError: it cannot be read, it is not YAML, or not as `kind` says; names each key.
+    """
     try:
         # The parser that DVC uses: by another one's rules `2e-5` would be text.
         values = YAML(typ="safe", pure=True).load(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; run from the project's root, or copy a recipe there"
-        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: expected keys and values; see recipes/demo-dpo.yaml")
+        raise InputError(f"{path}: expected keys and values; see the files in recipes")
     try:
-        return Params.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        found = [_describe(e["type"], e["loc"], e["msg"], e["input"]) for e in error.errors()]
+        known = list(leaf_keys(kind))
+        found = [_describe(e, known) for e in error.errors()]
         raise InputError("\n".join(f"{path}: {problem}" for problem in found)) from None
 
 
-def _describe(kind: str, loc: tuple[int | str, ...], message: str, given: Any) -> str:
-    key = ".".join(str(part) for part in loc)
+def _describe(error: ErrorDetails, known: list[str]) -> str:
+    kind, message, key = error["type"], error["msg"], ".".join(map(str, error["loc"]))
     # Where a key takes several types, pydantic adds the type that it tried.
-    key = next((known for known in leaf_keys() if key.startswith(f"{known}.")), key)
+    key = next((name for name in known if "." in name and key.startswith(f"{name}.")), key)
     if kind == "value_error":
         return f"{key}: {message.removeprefix('Value error, ')}"
     if kind == "missing":
-        return f"{key}: missing; recipes/demo-dpo.yaml shows every key"
+        return f"{key}: missing; the files in recipes/ show every key"
     if kind == "extra_forbidden":
-        known = list(leaf_keys())
         groups = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}
         near = difflib.get_close_matches(
             key, known + sorted(name for name in groups if name.count(".") == key.count(".")), n=1
         )
         group = key.rsplit(".", 1)[0] + "." if "." in key else ""
         siblings = ", ".join(name for name in known if name.startswith(group))
-        return f"{key}: unknown key; " + (
-            f"did you mean {near[0]}?" if near else f"known are {siblings}"
-        )
-    return f"{key}: {message[0].lower()}{message[1:]} (it is {given!r})"
+        hint = f"did you mean {near[0]}?" if near else f"known are {siblings or 'others'}"
+        return f"{key}: unknown key; {hint}"
+    quotes = "; write it in quotes" if kind == "string_type" else ""
+    return f"{key}: {message[0].lower()}{message[1:]} (it is {error['input']!r}{quotes})"
 
 
 def leaf_keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:

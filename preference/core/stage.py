@@ -25,20 +25,11 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
 LOCKS = Path(".checkpoints")
 
 
-def always(args: argparse.Namespace) -> bool:
-    return True
-
-
-def never(args: argparse.Namespace) -> bool:
-    return False
-
-
 def run(
     main: Callable[[argparse.Namespace], None],
     *,
-    network: Callable[[argparse.Namespace], bool] = never,
-    lock: Callable[[argparse.Namespace], str | None] = lambda args: None,
-    alone: bool = True,
+    network: Callable[[argparse.Namespace], bool] = lambda args: False,
+    lock: Callable[[argparse.Namespace], str | None] | None = lambda args: None,
     arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> None:
     """Run a stage's `main` and exit: 0, or 1 after one message on standard error.
@@ -46,8 +37,8 @@ def run(
     Args:
         main: takes the parsed arguments; its module's docstring is the help text.
         network: whether the stage may reach the Hub; else every client is switched off.
-        lock: name of what two at once must not do, None for the stage's own.
-        alone: whether two at once are refused.
+        lock: name of what two at once must not do, None for the stage's own; without it, two at
+            once are not refused.
         arguments: adds the stage's own command line options.
     """
     gc.freeze()
@@ -75,7 +66,7 @@ def run(
     signals.stop_at_once()
     first_of_host = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        with _alone(lock(args) or name) if first and alone else nullcontext():
+        with alone(lock(args) or name) if first and lock else nullcontext():
             began = time.monotonic()
             main(args)
             if first and (stage := os.environ.get("DVC_STAGE")):
@@ -102,23 +93,20 @@ def _exit(message: str, status: int) -> None:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Refuse to do what is being done already: both would write the same files.
 
     DVC's own locks end with DVC's process; a stage that outlived it is still at work.
     """
     LOCKS.mkdir(exist_ok=True)
-    lock = FileLock(LOCKS / f"{name}.lock")
     try:
-        lock.acquire(blocking=False)
+        lock = FileLock(LOCKS / f"{name}.lock", blocking=False).acquire()
     except Timeout:
         raise InputError(
             f"{name} is already at work in this directory; wait until it is done, or stop it"
         ) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _leave_group() -> None:

@@ -16,7 +16,16 @@ from preference.data import tokens
 from preference.data.formats import registry
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen
-from preference.store.tables import PREPARED, UNREADABLE, damaged, require_all, writing
+from preference.store.examples import Index
+from preference.store.tables import (
+    INDEX,
+    PREPARED,
+    UNREADABLE,
+    damaged,
+    flat,
+    require_all,
+    writing,
+)
 
 BATCH_ROWS = 4_000
 SKIPPED_ROWS_NAMED = 20
@@ -46,7 +55,6 @@ class Counts:
     prompts_in_train: int | None = None
     dialogues_in_train: int | None = None
     labelled_responses: int | None = None
-    labelled_tokens: int | None = None
     truncated_labelled: int | None = None
 
     @property
@@ -62,26 +70,20 @@ class Counts:
             self.prompts_in_train = (self.prompts_in_train or 0) + train.has_prompt(example)
             self.dialogues_in_train = (self.dialogues_in_train or 0) + train.has_dialogue(example)
 
-    def measure(self, examples: list[Example], prepared: tokens.Prepared, limit: int) -> None:
-        """Count the tokens of examples, and which were cut to `limit`."""
-        batch = prepared.batch
-        first = np.cumsum([0, *(len(e.responses) for e in examples)])
-        ids = batch["response_ids"].flatten().value_lengths().to_numpy()
-        pairs = np.array(
-            [(a + i, b + i) for e, i in zip(examples, first, strict=False) for a, b in e.pairs],
-            dtype=int,
-        ).reshape(-1, 2)
-        long = prepared.lengths > limit
-        self.pairs += len(pairs)
-        self.truncated_pairs += int(long[pairs].any(axis=1).sum())
-        self.prompt_tokens += len(batch["prompt_ids"].flatten())
-        self.chosen_tokens += int(ids[pairs[:, 0]].sum())
-        self.rejected_tokens += int(ids[pairs[:, 1]].sum())
-        single = np.flatnonzero([bool(e.labels) for e in examples for _ in e.responses])
-        if len(single):
-            self.labelled_responses = (self.labelled_responses or 0) + len(single)
-            self.labelled_tokens = (self.labelled_tokens or 0) + int(ids[single].sum())
-            self.truncated_labelled = (self.truncated_labelled or 0) + int(long[single].sum())
+    def measure(self, prepared: tokens.Prepared, limit: int) -> None:
+        """Count the tokens of a batch, and what was cut to `limit`."""
+        found = flat(prepared.batch, [*INDEX, "prompt_ids", "response_ids"])
+        index, (_, lengths, _) = Index.of_columns(found), found["response_ids"]
+        long, (chosen, rejected) = prepared.lengths > limit, index.pairs.T
+        self.pairs += len(index.pairs)
+        self.truncated_pairs += int((long[chosen] | long[rejected]).sum())
+        self.prompt_tokens += int(found["prompt_ids"][0].sum())
+        self.chosen_tokens += int(lengths[chosen].sum())
+        self.rejected_tokens += int(lengths[rejected].sum())
+        labelled = np.flatnonzero(index.labels >= 0)
+        if len(labelled):
+            self.labelled_responses = (self.labelled_responses or 0) + len(labelled)
+            self.truncated_labelled = (self.truncated_labelled or 0) + int(long[labelled].sum())
 
     def skip(self, row: int, reason: Unusable) -> None:
         self.skipped[reason] += 1
@@ -139,15 +141,14 @@ def prepare(
         counts = Counts(skipped={reason.value: 0 for reason in found.REASONS})
         for rows, examples in _chunks(_usable(raw, file, found, counts), counts, wanted):
             prepared = tokens.prepare(tokenizer, eos_id, max_length, rows, examples)
-            for row, dropped in zip(rows, prepared.dropped, strict=True):
+            for row, example, dropped in zip(rows, examples, prepared.dropped, strict=True):
                 if dropped:
                     counts.skip(row, Unusable.NO_TOKENS)
-            kept = [e for e, dropped in zip(examples, prepared.dropped, strict=True) if not dropped]
-            for example in kept:
-                counts.compare(example, seen, train)
+                else:
+                    counts.compare(example, seen, train)
             writer.write_batch(prepared.batch)
             before = counts.examples
-            counts.measure(kept, prepared, max_length)
+            counts.measure(prepared, max_length)
             progress.update(counts.examples - before)
     if not counts.examples:
         raise InputError(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from preference.core.errors import InputError
 from preference.core.progress import bar
 from preference.model import batches
-from preference.model.batches import Batch
+from preference.model.batches import Layout
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices, processes
 from preference.runtime.session import Session
@@ -45,57 +45,68 @@ def score(
     accelerator = session.accelerator
     rank, processes_ = accelerator.process_index, accelerator.num_processes
     scorer: ResponseLogps = accelerator.unwrap_model(model)
+    layout = scorer.abilities.layout
     _require_known_tokens(scorer, examples, name)
-    work = _Work(examples, session, scorer, name, keep)
+    work = _Work(examples, layout, session, name if keep else None)
     training = model.training
     model.eval()
     with (
-        bar(name, len(work.sums), "responses", work.done) as progress,
+        bar(name, len(work.sums), "responses", len(work.sums) - work.left) as progress,
         # A signal waits until what is scored is kept.
         session.held(),
     ):
         while True:
-            agreed = session.agree()
-            if agreed.due:
+            _, due, stop = session.agree()
+            if due:
                 work.save()
-            if agreed.stop:
+            if stop:
                 session.stop_if_asked()
             if not work.groups:
                 break
             # Each process takes its own; where the last round has fewer, some come along idle.
             turn = work.groups[:processes_]
             group = turn[rank if rank < len(turn) else 0]
-            batch = work.batch(group)
+            batch = batches.make(examples, [work.items[item] for item in group], layout)
             try:
                 with accelerator.autocast():
                     found = model(batch.to(accelerator.device))
             except RuntimeError as error:
-                session.halve(error, work.positions(group), single=len(group) == 1)
+                session.halve(error, batch.input_ids.numel(), single=len(group) == 1)
                 work.cut(np.concatenate(work.groups))
                 continue
             if rank < len(turn):
-                work.add(group, batch, found)
+                work.sums[work.responses(group)] = found.cpu().double().numpy()
+                work.counts[work.responses(group)] = batch.counts.numpy()
             work.groups = work.groups[processes_:]
-            progress.update(sum(work.size(part) for part in turn))
+            progress.update(sum(work.responses(part).size for part in turn))
     model.train(training)
-    return work.scores()
+    sums, counts = work.total()
+    _require_finite(sums, examples.index, name)
+    origin = {"data": examples.source or "unknown", "base_model": scorer.base_model}
+    context = devices.context(accelerator) | origin
+    return Scores(examples.index, sums, counts.astype(np.int32), context)
 
 
 class _Work:
-    """What of a split is scored, and the micro-batches, `groups` of items, that are left."""
+    """What of a split is scored, and the micro-batches, `groups` of items, that are left.
+
+    Args:
+        kept_as: under which name an interrupted run has kept what it scored, and this one does.
+    """
 
     def __init__(
-        self, examples: Examples, session: Session, scorer: ResponseLogps, name: str, keep: bool
+        self, examples: Examples, layout: Layout, session: Session, kept_as: str | None
     ) -> None:
-        self._examples, self._session, self._scorer = examples, session, scorer
-        self._layout = scorer.abilities.layout
-        self._name, self._keep = name, keep
-        self._items = _items(examples.index)
-        self._sizes = batches.shapes(examples, self._items, self._layout)
+        self._session, self._layout = session, layout
+        self._kept_as = kept_as and kept_as.replace(": ", "-")
+        self.items = _items(examples.index)
+        self._sizes = batches.shapes(examples, self.items, layout)
         self.sums, self.counts = np.zeros((2, len(examples.responses)))
-        self.cut(np.arange(len(self._items)))
-        self._begin()
-        self._kept = len(self.groups)
+        self.cut(np.arange(len(self.items)))
+        kept = session.checkpoints.array(self._kept_as) if self._kept_as else None
+        if kept is not None:
+            self._take_over(*kept)
+        self._saved = len(self.groups)
 
     def cut(self, items: np.ndarray) -> None:
         """Cut what is left into micro-batches."""
@@ -103,75 +114,44 @@ class _Work:
         parts = batches.micro_batches(self._sizes[items], tokens, self._layout)
         self.groups = [items[part] for part in parts]
 
-    def _begin(self) -> None:
-        """Take over what an interrupted run has scored; only the main process holds it."""
-        checkpoints, main = self._session.checkpoints, self._session.accelerator.is_main_process
-        kept = checkpoints.array(self._file) if self._keep else None
-        if kept is None:
-            return
-        sums, counts = kept
-        self.groups = [g for g in self.groups if (counts[self._responses(g)] == 0).any()]
-        logging.info("%s: goes on after %d responses", self._name, self.done)
+    def responses(self, group: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.items[item] for item in group])
+
+    @property
+    def left(self) -> int:
+        """How many responses are to be scored."""
+        return sum(self.responses(group).size for group in self.groups)
+
+    def _take_over(self, sums: np.ndarray, counts: np.ndarray) -> None:
+        """What an interrupted run has scored; only the main process holds it."""
+        self.groups = [g for g in self.groups if (counts[self.responses(g)] == 0).any()]
+        logging.info("%s: goes on after %d responses", self._kept_as, len(sums) - self.left)
         # A group of which a part was scored is scored again, perhaps by another process.
         for group in self.groups:
-            sums[self._responses(group)] = counts[self._responses(group)] = 0
-        if main:
+            sums[self.responses(group)] = counts[self.responses(group)] = 0
+        if self._session.accelerator.is_main_process:
             self.sums, self.counts = sums, counts
 
-    @property
-    def _file(self) -> str:
-        return self._name.replace(": ", "-")
-
-    @property
-    def done(self) -> int:
-        """How many responses are scored, here or by an interrupted run."""
-        return len(self.sums) - sum(map(self.size, self.groups))
-
-    def size(self, group: np.ndarray) -> int:
-        return int((self._items.offsets[group + 1] - self._items.offsets[group]).sum())
-
-    def _responses(self, group: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._items[item] for item in group])
-
-    def positions(self, group: np.ndarray) -> int:
-        return int(self._sizes[group].prod(1).sum())
-
-    def batch(self, group: np.ndarray) -> Batch:
-        return batches.make(self._examples, [self._items[item] for item in group], self._layout)
-
-    def add(self, group: np.ndarray, batch: Batch, logps: Tensor) -> None:
-        """Take in the log-probabilities of a micro-batch, (responses,)."""
-        responses = self._responses(group)
-        self.sums[responses] = logps.cpu().double().numpy()
-        self.counts[responses] = batch.counts.numpy()
-
-    def _total(self) -> np.ndarray:
+    def total(self) -> np.ndarray:
+        """Sums and counts of all processes."""
         return processes.total(self._session.accelerator, np.stack([self.sums, self.counts]))
 
     def save(self) -> None:
         """Keep what is scored, if anything is since the last time."""
-        if self._keep and len(self.groups) != self._kept:
-            both = self._total()
-            self._session.checkpoints.save_array(self._file, int((both[1] > 0).sum()), both)
-            self._kept = len(self.groups)
+        if self._kept_as and len(self.groups) != self._saved:
+            both = self.total()
+            self._session.checkpoints.save_array(self._kept_as, int((both[1] > 0).sum()), both)
+            self._saved = len(self.groups)
 
-    def scores(self) -> Scores:
-        sums, counts = self._total()
-        rows = self._examples.index.rows[self._examples.index.prompt_of]
-        bad = np.flatnonzero(~np.isfinite(sums))
-        if len(bad):
-            raise InputError(
-                f"{self._name}: {len(bad)} responses have no finite log-probability, the first is "
-                f"of row {rows[bad[0]]}; the model is broken, or the precision too small: use "
-                "fp32, bf16"
-            )
-        context = {
-            **devices.context(self._session.accelerator),
-            **devices.versions(),
-            "data": self._examples.source or "unknown",
-            "base_model": self._scorer.base_model,
-        }
-        return Scores(self._examples.index, sums, counts.astype(np.int32), context)
+
+def _require_finite(sums: np.ndarray, index: Index, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(sums))
+    if len(bad):
+        raise InputError(
+            f"{name}: {len(bad)} responses have no finite log-probability, the first is of row "
+            f"{index.rows[index.prompt_of[bad[0]]]}; the model is broken, or the precision too "
+            "small: use fp32, bf16"
+        )
 
 
 def _items(index: Index) -> Ragged:

@@ -10,23 +10,15 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.activations import AccurateGELUActivation, FastGELUActivation, NewGELUActivation
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk
-from preference.core.imports import without
 from preference.core.paths import leads_out, texts
 from preference.core.pins import require_commit
 
-with without("scipy", "transformers"):  # only its losses for detecting objects use it
-    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-    from transformers.activations import (
-        AccurateGELUActivation,
-        FastGELUActivation,
-        NewGELUActivation,
-    )
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-Weights = dict[str, torch.Tensor]
 # What transformers and the libraries under it raise for files that they cannot use.
 UNREADABLE = (
     OSError,

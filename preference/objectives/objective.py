@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.store.examples import Examples, Ragged
+from preference.store.examples import Examples, Index, Ragged
 from preference.store.scores import Metrics, Scores
 
 if TYPE_CHECKING:
@@ -56,25 +57,103 @@ class Objective:
     Attributes:
         title: what tables and charts call it.
         needs: pairs, or responses with labels, which the two sides of a pair are as well.
-        reference: whether its loss compares with the reference; else the scores of that are 0.
-        task: what there is to train on, from examples, the reference's scores of them, params,
-            whether scores are means over tokens, and the seed.
+        loss: from the scores of a micro-batch by the policy and by the reference, in nats, sums or
+            means over tokens, whether each response is desirable, params and the step's statistic
+            to losses in nats. Of pairs, the first three are (pairs, 2), chosen first, and the
+            losses (pairs,); of labelled responses all are of one shape.
         metrics: those of its own, from the scores of policy and reference, params, and whether
             scores are means over tokens.
-        examples: how many of those that a step's size counts a pair gives.
+        reference: whether the loss compares with the reference; else its scores are 0.
+        statistic: from the scores of a whole step by the policy and by the reference to what the
+            loss needs of all of it, such as an estimate of the KL divergence.
     """
 
     title: str
     needs: Literal["pairs", "labels"]
-    task: Callable[[Examples, Scores, Train, bool, int], Task]
+    loss: "Callable[[Tensor, Tensor, Tensor, Train, Tensor | None], Tensor]"
     metrics: Callable[[Scores, Scores, Train, bool], Metrics]
     reference: bool = True
-    examples: int = 1
+    statistic: "Callable[[Tensor, Tensor], Tensor] | None" = None
 
     @property
     def trained(self) -> str:
         """What tables and charts call the policy."""
         return f"SFT + {self.title}"
+
+    @property
+    def examples(self) -> int:
+        """How many of those that a step's size counts a pair gives."""
+        return 1 if self.needs == "pairs" else 2
+
+    def task(
+        self, examples: Examples, anchors: Scores, settings: Train, normalize: bool, seed: int
+    ) -> Task:
+        """What there is to train on; `train.label_noise` of the labels are swapped.
+
+        Labelled responses are visited singly or, as `train.kto.shuffle` asks, both of a pair
+        together: other steps, the same loss of each.
+        """
+        import torch
+
+        in_pairs = self.needs == "pairs"
+        size = 2 if in_pairs or settings.kto.shuffle == "pairs" else 1
+        responses, desirable = _labelled(examples.index, settings, seed, in_pairs)
+        known = anchors.of_responses(normalize) if self.reference else np.zeros(len(anchors.logps))
+        wanted, anchor, weights = (
+            torch.from_numpy(values).view(-1, size)
+            for values in (
+                desirable,
+                known[responses].astype(np.float32),
+                examples.index.weights[responses],
+            )
+        )
+        # Where the loss finds each: of a pair the chosen one first.
+        order = (~wanted).long() if in_pairs else torch.arange(size).expand(wanted.shape)
+        anchor, wanted = anchor.gather(1, order), wanted.gather(1, order)
+
+        def scores(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "tuple[Tensor, Tensor]":
+            own = (logps / counts if normalize else logps).view(-1, size)
+            return own.gather(1, order[index].to(own.device)), anchor[index].to(own.device)
+
+        def loss(
+            logps: "Tensor", counts: "Tensor", index: np.ndarray, found: "Tensor | None"
+        ) -> "Tensor":
+            policy, reference = scores(logps, counts, index)
+            each = self.loss(policy, reference, wanted[index].to(policy.device), settings, found)
+            return each if in_pairs else (each * weights[index].to(logps.device)).sum(1)
+
+        def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
+            assert self.statistic is not None
+            return self.statistic(*scores(logps, counts, index))
+
+        return Task(
+            unit="pairs" if size == 2 else "examples",
+            examples=examples,
+            items=Ragged.of(responses, np.full(len(wanted), size)),
+            weights=np.ones(len(wanted)) if in_pairs else weights.sum(1).double().numpy(),
+            loss=loss,
+            counted=1 if in_pairs else size,
+            statistic=statistic if self.statistic else None,
+        )
+
+
+def _labelled(
+    index: Index, settings: Train, seed: int, in_pairs: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The responses to train on, and whether each is desirable, (examples,)."""
+    pairs, noise = index.pairs, settings.label_noise
+    flipped = flips(len(pairs), noise, seed)
+    sides = np.stack([~flipped, flipped], axis=1).reshape(-1)
+    single = np.sort(np.concatenate([side[len(pairs) :] for side in index.by_label()]))
+    if in_pairs or not len(single):
+        return pairs.reshape(-1), sides
+    if settings.kto.shuffle == "pairs":
+        raise InputError(
+            f"train.kto.shuffle: pairs asks for pairs, and {len(single)} labelled responses of the "
+            "training data are in none; set it to examples"
+        )
+    labels = (index.labels[single] == 1) ^ flips(len(single), noise, seed)
+    return np.append(pairs.reshape(-1), single), np.append(sides, labels)
 
 
 def flips(count: int, share: float, seed: int) -> np.ndarray:

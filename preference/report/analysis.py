@@ -1,6 +1,5 @@
 """What lies behind the means: accuracy by kind of pair, calibration, distributions."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,19 +48,12 @@ def length_groups(difference: np.ndarray) -> list[tuple[str, np.ndarray]]:
     sizes = np.abs(difference[difference != 0])
     thirds = np.quantile(sizes, [1 / 3, 2 / 3], method="inverted_cdf") if len(sizes) else []
     borders = sorted({0, *map(int, thirds)})
-    ranges = list(zip([b + 1 for b in borders], [*borders[1:], None], strict=True))
-    groups = [(f"{_span(low, high)} shorter", -1, low, high) for low, high in reversed(ranges)]
-    groups += [("equal", 0, 0, 0)]
-    groups += [(f"{_span(low, high)} longer", 1, low, high) for low, high in ranges]
-    found = []
-    for label, sign, low, high in groups:
-        size = np.abs(difference)
-        inside = (np.sign(difference) == sign) & (size >= low)
-        if high is not None:
-            inside &= size <= high
-        if inside.any():
-            found.append((label, inside))
-    return found
+    labels = {0: "equal"}
+    for place, (border, high) in enumerate(zip(borders, [*borders[1:], None], strict=True), 1):
+        span = _span(border + 1, high)
+        labels |= {-place: f"{span} shorter", place: f"{span} longer"}
+    places = np.sign(difference) * np.searchsorted(borders, np.abs(difference))
+    return [(labels[place], places == place) for place in np.unique(places).tolist()]
 
 
 def _span(low: int, high: int | None) -> str:
@@ -72,14 +64,8 @@ def _span(low: int, high: int | None) -> str:
 
 def turn_groups(turns: np.ndarray, most: int = 6) -> list[tuple[str, np.ndarray]]:
     """Pairs by the number of the human's turns in the prompt; the last group takes the rest."""
-    groups = [(str(n), turns == n) for n in range(int(turns.min(initial=0)), most)]
-    groups.append((f"{most}+", turns >= most))
-    return [(label, inside) for label, inside in groups if inside.any()]
-
-
-def by_group(groups: Sequence[tuple[str, np.ndarray]], hits: np.ndarray) -> list[Point]:
-    """The share of hits in each group."""
-    return [share(label, hits[inside]) for label, inside in groups]
+    capped = np.minimum(turns, most)
+    return [(f"{n}{'+' * (n == most)}", capped == n) for n in np.unique(capped).tolist()]
 
 
 def calibration(logits: np.ndarray, groups: int = 10) -> tuple[list[Point], float]:
@@ -120,25 +106,20 @@ def preference_logits(
     }
 
 
-def histogram(values: dict[str, np.ndarray], bins: int = 40) -> list[dict[str, float | str]]:
+def histograms(values: dict[str, np.ndarray], bins: int = 40) -> dict[str, list[dict[str, float]]]:
     """Shares of pairs by value, with the same borders for all; the outermost 0.5% go to the ends.
 
     Returns:
-        Rows of `model`, `from`, `to`, `share`.
+        Rows of `from`, `to`, `share` by model.
     """
     together = np.concatenate(list(values.values()))
     low, high = np.quantile(together, [0.005, 0.995])
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, bins + 1)
-    rows: list[dict[str, float | str]] = []
-    for model, found in values.items():
-        counts, _ = np.histogram(np.clip(found, low, high), edges)
-        rows += [
-            {"model": model, "from": float(a), "to": float(b), "share": count / len(found)}
-            for a, b, count in zip(edges[:-1], edges[1:], counts, strict=True)
-        ]
-    return rows
+    found = {}
+    for model, own in values.items():
+        counts, edges = np.histogram(np.clip(own, low, high), bins, (low, high))
+        bars = zip(edges[:-1].tolist(), edges[1:].tolist(), counts / len(own), strict=True)
+        found[model] = [{"from": a, "to": b, "share": float(share)} for a, b, share in bars]
+    return found
 
 
 def read_curve(directory: Path, axis: str, metric: str) -> list[tuple[float, float]]:
@@ -158,10 +139,7 @@ def read_curve(directory: Path, axis: str, metric: str) -> list[tuple[float, flo
         raise InputError(f"{file}: not a curve ({error}); run dvc repro") from None
 
 
-def thinned(curve: list[tuple[float, float]], most: int) -> Iterator[tuple[float, float]]:
+def thinned(curve: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
     """A curve of at most so many points: means over neighbours."""
-    if not curve:
-        return
-    for part in np.array_split(np.array(curve), min(most, len(curve))):
-        x, y = part.mean(axis=0)
-        yield float(x), float(y)
+    parts = np.array_split(np.array(curve), min(most, len(curve))) if curve else []
+    return [(float(x), float(y)) for x, y in (part.mean(axis=0) for part in parts)]

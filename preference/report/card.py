@@ -10,6 +10,9 @@ from preference.core.pins import COMMIT
 from preference.report import markdown
 from preference.report.render import fill
 
+# Sections of the params that training depends on; of the data and the base, what they are is said.
+MADE_WITH = ("seed", "scoring", "sft", "train", "precision")
+
 
 def model_card(
     settings: Params,
@@ -41,13 +44,11 @@ def model_card(
         title=title,
         base=base,
         data=data,
-        train_pairs=prepared["train"]["pairs"],
-        test_pairs=prepared["test"]["pairs"],
-        longest=settings.data.max_length,
+        prepared=prepared,
         context=", ".join(f"{name} {value}" for name, value in facts.items()),
-        normalize=settings.scoring.length_normalize,
+        settings=settings,
         metrics="\n".join(markdown.table([("model", "left"), *markdown.ESTIMATES], models)),
-        params=markdown.params(settings),
+        params=[(n, v) for n, v in markdown.params(settings) if n.partition(".")[0] in MADE_WITH],
     )
 
 

@@ -18,6 +18,9 @@ TICKS = 6  # of an axis of numbers, at most some more
 FONT = "system-ui, sans-serif"
 # So that a chart takes the colour of the text around it, light or dark.
 INK = "currentColor"
+DASHED: Spec = {"strokeDash": [4, 4], "opacity": 0.6}
+# What a mark says of itself: read aloud, and shown by the page where the pointer rests.
+TOLD = {"field": "told", "type": "nominal"}
 
 
 def svg(spec: Spec, ink: str = INK, background: str | None = None) -> str:
@@ -29,15 +32,8 @@ def svg(spec: Spec, ink: str = INK, background: str | None = None) -> str:
     """
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(
-        {
-            "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-            "background": background,
-            "config": _config(ink),
-            **spec,
-        }
-    )
-    return drawn
+    look = {"background": background, "config": _config(ink)}
+    return vl_convert.vegalite_to_svg({**look, **spec})
 
 
 def image(spec: Spec) -> str:
@@ -69,20 +65,22 @@ def _axis(field: str, title: str, kind: str = "quantitative", **more: object) ->
     return {"field": field, "type": kind, "title": title, **more}
 
 
-def _panel(layers: list[Spec], **more: object) -> Spec:
-    return {"width": WIDTH, "height": HEIGHT, "layer": layers, **more}
+def _panel(
+    rows: list[Spec], told: str, layers: list[Spec], level: tuple[float, str] | None
+) -> Spec:
+    """Layers over rows, whose marks say the expression `told` of themselves.
 
-
-def _level(value: float, label: str) -> Spec:
-    """A dashed line across, such as chance or the baseline."""
-    return {
-        "data": {"values": [{"level": value}]},
-        "mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.6},
-        "encoding": {
-            "y": {"field": "level", "type": "quantitative"},
-            "description": {"value": f"{label}: {value:.4f}"},
-        },
-    }
+    Args:
+        level: a dashed line across, such as chance or the baseline, and what it is.
+    """
+    if level is not None:
+        value, label = level
+        across = {"y": {"datum": value}, "description": {"value": f"{label}: {value:.4f}"}}
+        rule = {"type": "rule", **DASHED}
+        layers = [*layers, {"data": {"values": [{}]}, "mark": rule, "encoding": across}]
+    transform = [{"calculate": told, "as": "told"}]
+    data = {"data": {"values": rows}, "transform": transform}
+    return {"width": WIDTH, "height": HEIGHT, "layer": layers, **data}
 
 
 def points(
@@ -91,70 +89,47 @@ def points(
     y: str,
     colours: Colours,
     *,
-    ordinal: bool = False,
     level: tuple[float, str] | None = None,
     diagonal: bool = False,
 ) -> Spec:
-    """Values with their intervals, by series.
+    """Values with their intervals, by series; where they stand are numbers, or labels in order.
 
     Args:
-        ordinal: the x values are labels, in their order; else numbers.
         level: a dashed line at a value, and what it is.
         diagonal: a dashed line where x and y are equal.
     """
     rows = [{"series": name, **asdict(p)} for name, found in series.items() for p in found]
     labels = list(dict.fromkeys(row["at"] for row in rows))
-    # Series stand beside each other where they share a label.
-    offset = (
-        {"xOffset": {"field": "series", "sort": list(series)}} if len(rows) > len(labels) else {}
-    )
-    axis = {"labelAngle": 0 if sum(map(len, map(str, labels))) < LETTERS else -30}
-    shared = {
-        "x": _axis("at", x, "ordinal", sort=labels, axis=axis)
-        if ordinal
-        else _axis("at", x, scale={"zero": False}, axis={"tickCount": TICKS}),
-        **(offset if ordinal else {}),
-        "color": _colour(series, colours, key=any(row["at"] != row["series"] for row in rows)),
-    }
-    scale = {"zero": False}
-    layers: list[Spec] = []
-    if diagonal:
-        ends = [{"at": float(p["at"])} for p in rows]
-        layers.append(
-            {
-                "data": {"values": ends},
-                "mark": {"type": "line", "strokeDash": [4, 4], "opacity": 0.6, "color": INK},
-                "encoding": {
-                    "x": {"field": "at", "type": "quantitative"},
-                    "y": {"field": "at", "type": "quantitative"},
-                },
-            }
-        )
-    layers += [
-        {
-            "mark": {"type": "rule", "strokeWidth": 2, "aria": False},
-            "encoding": {**shared, "y": _axis("low", y, scale=scale), "y2": {"field": "high"}},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
-            "encoding": {**shared, "y": _axis("value", y, scale=scale), "description": _told()},
-        },
+    ordinal = any(isinstance(label, str) for label in labels)
+    if ordinal:
+        angle = 0 if sum(map(len, map(str, labels))) < LETTERS else -30
+        place = {"x": _axis("at", x, "ordinal", sort=labels, axis={"labelAngle": angle})}
+        # Series stand beside each other where they share a label.
+        if len(rows) > len(labels):
+            place["xOffset"] = {"field": "series", "sort": list(series)}
+    else:
+        place = {"x": _axis("at", x, scale={"zero": False}, axis={"tickCount": TICKS})}
+    key = any(row["at"] != row["series"] for row in rows)
+    shared = {**place, "color": _colour(series, colours, key=key)}
+    ends = {"y": _axis("low", y, scale={"zero": False}), "y2": {"field": "high"}}
+    value = {"y": _axis("value", y, scale={"zero": False}), "description": TOLD}
+    rule = {"type": "rule", "strokeWidth": 2, "aria": False}
+    point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+    layers: list[Spec] = [
+        {"mark": rule, "encoding": {**shared, **ends}},
+        {"mark": point, "encoding": {**shared, **value}},
     ]
-    if level is not None:
-        layers.append(_level(*level))
+    if diagonal:
+        both = {"field": "at", "type": "quantitative"}
+        line = {"type": "line", **DASHED, "color": INK}
+        layers.insert(0, {"mark": line, "encoding": {"x": both, "y": both}})
+    at = "datum.at" if ordinal else "format(datum.at, '.3~f')"
     told = (
-        "datum.series + ', ' + datum.at + ': ' + format(datum.value, '.3f') + ' (' + "
+        f"datum.series + ', ' + {at} + ': ' + format(datum.value, '.3f') + ' (' + "
         "(isValid(datum.low) ? '95% interval ' + format(datum.low, '.3f') + ' to ' + "
         "format(datum.high, '.3f') : 'no interval') + ', ' + datum.pairs + ' pairs)'"
     )
-    if not ordinal:
-        told = told.replace("datum.at", "format(datum.at, '.3~f')")
-    return _panel(layers, data={"values": rows}, transform=[{"calculate": told, "as": "told"}])
-
-
-def _told() -> Spec:
-    """What a mark says of itself: read aloud, and shown by the page where the pointer rests."""
-    return {"field": "told", "type": "nominal"}
+    return _panel(rows, told, layers, level)
 
 
 def lines(
@@ -186,44 +161,36 @@ def lines(
     }
     layers: list[Spec] = [{"mark": line, "encoding": encoding}]
     if marks:
-        layers.append(
-            {
-                "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
-                "encoding": {**encoding, "description": _told()},
-            }
-        )
-    if level is not None:
-        layers.append(_level(*level))
+        point = {"type": "point", "filled": True, "size": 50, "opacity": 1}
+        layers.append({"mark": point, "encoding": {**encoding, "description": TOLD}})
     told = f"datum.series + ', {x} ' + format(datum.x, '~f') + ': ' + format(datum.y, '.4f')"
-    return _panel(layers, data={"values": rows}, transform=[{"calculate": told, "as": "told"}])
+    return _panel(rows, told, layers, level)
 
 
-def distribution(rows: list[dict[str, float | str]], x: str, colours: Colours) -> Spec:
-    """Histograms below each other, on one x axis; rows as `analysis.histogram` gives them.
+def distribution(
+    histograms: Mapping[str, list[dict[str, float]]], x: str, colours: Colours
+) -> Spec:
+    """Histograms by model below each other, on one x axis, as `analysis.histograms` gives them.
 
     Each has a y axis of its own: where one model's values lie together and another's spread, the
     first would flatten the second.
     """
-    zero = {
-        "data": {"values": [{"zero": 0}]},
-        "mark": {"type": "rule", "strokeDash": [4, 4], "opacity": 0.6, "aria": False},
-        "encoding": {"x": {"field": "zero", "type": "quantitative"}},
-    }
+    rule = {"type": "rule", **DASHED, "aria": False}
+    zero = {"data": {"values": [{}]}, "mark": rule, "encoding": {"x": {"datum": 0}}}
+    size, ticks = {"width": WIDTH, "height": HEIGHT // 2}, {"tickCount": TICKS}
     panels = []
-    *_, last = models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    for model in models:
+    *_, last = histograms
+    for model, rows in histograms.items():
         bar = {"type": "bar", "color": colours[model], "aria": False}
+        title = x if model == last else ""
         encoding = {
-            "x": _axis(
-                "from", x if model == last else "", scale={"nice": False}, axis={"tickCount": TICKS}
-            ),
+            "x": _axis("from", title, scale={"nice": False}, axis=ticks),
             "x2": {"field": "to"},
             "y": _axis("share", "share", axis={"format": "%", "tickCount": 3}),
             "y2": {"datum": 0},
         }
-        values = {"values": [row for row in rows if row["model"] == model]}
         layers = [{"mark": bar, "encoding": encoding}, zero]
-        panels.append(_panel(layers, data=values, height=HEIGHT // 2, title=model))
+        panels.append({**size, "layer": layers, "data": {"values": rows}, "title": model})
     return {"vconcat": panels, "spacing": 12, "resolve": {"scale": {"x": "shared"}}}
 
 

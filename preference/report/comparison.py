@@ -22,6 +22,11 @@ def compare(before: Scores, after: Scores, normalize: bool) -> Comparison:
     """Paired differences of `pair_acc` and `margin` between two models on the same pairs."""
     if not before.index.same_as(after.index):
         raise InputError("the models to compare have scores of different pairs; run dvc repro")
+    if not len(before.index.pairs):
+        raise InputError(
+            "the test data have no pairs, so there is nothing to compare models by; what can be "
+            "said of labelled responses is in results/metrics/final.json"
+        )
     margins = pair_margins(before, normalize), pair_margins(after, normalize)
     return {
         "pair_acc": share_difference(margins[0] > 0, margins[1] > 0),

@@ -41,15 +41,13 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
 
 
-def spelled(value: object) -> str:
-    """A value as `params.yaml` has it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def params(settings: Params) -> list[tuple[str, str]]:
-    """All that decide results, with their values."""
-    found = [(name, spelled(value)) for name, value in flat(settings)]
-    return [(name, value) for name, value in found if not name.startswith("runtime.")]
+    """All that decide results, with their values as `params.yaml` has them."""
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, value in flat(settings)
+        if not name.startswith("runtime.")
+    ]
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> list[str]:

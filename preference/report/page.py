@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from preference.report import markdown
-from preference.report.figures import Results, Section
+from preference.report import charts, markdown
+from preference.report.figures import Figure, Results
 from preference.report.render import fill, verbatim
 from preference.report.results import Rows
 from preference.report.verdict import COLUMNS, Outcome
@@ -36,7 +36,7 @@ def read_answers(path: Path, titles: Mapping[str, str]) -> list[dict[str, object
 
 def render(
     results: Results,
-    sections: Sequence[Section],
+    figures: Mapping[str, Sequence[Figure]],
     rows: Rows,
     outcome: Outcome,
     prepared: Examples,
@@ -50,7 +50,7 @@ def render(
         answers: as `read_answers` gives them.
     """
     settings = results.settings
-    first, *_, last = results.names
+    first, *_, last = results.scores
     context, pairs = results.scores[last].context, len(prepared.index.pairs)
     return fill(
         "report.html",
@@ -60,23 +60,13 @@ def render(
         f"{context.get('precision', '?')}.",
         style=verbatim("report.css"),
         script=verbatim("report.js"),
-        sections=[
-            {
-                **vars(section),
-                "figures": [
-                    {"caption": figure.caption, "svg": Markup(figure.svg)}
-                    for figure in section.figures
-                ],
-            }
-            for section in sections
-        ],
-        models=rows.models,
-        differences=rows.differences,
+        figures=figures,
+        drawn=lambda figure: Markup(charts.svg(figure.spec)),
+        rows=rows,
         outcome=outcome,
-        published_columns=[title for title, _ in COLUMNS],
-        normalize=results.normalize,
+        published_columns=COLUMNS,
         answers=answers,
-        answer_tokens=settings.samples.max_new_tokens,
+        settings=settings,
         pairs_count=f"{pairs:,}",
         context=sorted(context.items()),
         params=markdown.params(settings),
@@ -87,18 +77,15 @@ def render(
 def _browser_data(results: Results, prepared: Examples) -> dict[str, object]:
     """Columns by name, one entry a pair; scores by model and side."""
     index, tokens = prepared.index, next(iter(results.scores.values())).tokens
-    texts = [results.texts[prompt] for prompt in index.prompt_of[index.pairs[:, 0]]]
-    places = index.pairs - np.searchsorted(index.prompt_of, index.prompt_of[index.pairs])
+    texts = [(text, pair) for text in results.texts for pair in text.pairs]
     full = (prepared.lengths >= results.settings.data.max_length)[index.pairs].any(axis=1)
     return {
-        "models": results.names,
+        "models": list(results.scores),
         "row": index.pair_rows.tolist(),
-        "question": [text.question for text in texts],
-        "turns": [text.turns for text in texts],
-        **{
-            side: [text.responses[place] for text, place in zip(texts, of_side, strict=True)]
-            for side, of_side in zip(("chosen", "rejected"), places.T, strict=True)
-        },
+        "question": [text.question for text, _ in texts],
+        "turns": [text.turns for text, _ in texts],
+        "chosen": [text.responses[chosen] for text, (chosen, _) in texts],
+        "rejected": [text.responses[rejected] for text, (_, rejected) in texts],
         "tokens": tokens[index.pairs].T.tolist(),
         "full": full.tolist(),
         "scores": [

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import AfterValidator, Field, model_validator
 
+from preference.core import params
 from preference.core.errors import InputError
 from preference.core.params import PARAMS_FILE, Section, leaf_keys
 
@@ -57,16 +56,4 @@ def read(name: str, directory: Path = Path("recipes/published")) -> Published:
             f"{PARAMS_FILE}: report.published: {name!r} is not in {directory}; known are "
             f"{', '.join([*known, 'null'])}"
         )
-    path = directory / f"{name}.yaml"
-    try:
-        # The parser that reads params: by another one's rules `2e-5` would be text.
-        return Published.model_validate(YAML(typ="safe", pure=True).load(path))
-    except ValidationError as error:
-        found = []
-        for e in error.errors():
-            key, message = ".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")
-            todo = "write it in quotes" if e["type"] == "string_type" else ""
-            found.append(": ".join(filter(None, [str(path), key, message, todo])))
-        raise InputError("\n".join(found)) from None
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({error})") from None
+    return params.read(directory / f"{name}.yaml", Published)

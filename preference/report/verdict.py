@@ -14,6 +14,7 @@ from preference.core.errors import InputError
 from preference.core.params import Params, flat
 from preference.report import markdown, published
 from preference.report.published import Published, Row
+from preference.report.render import fill
 
 LEVEL = 0.05
 POWER = 0.8
@@ -40,20 +41,15 @@ class Word(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run says of one published value, in the published unit; None where not comparable.
+    """What a run says of a published row, in its unit; the numbers are None where not comparable.
 
     `detectable` is the true difference that the test finds with a power of 80%.
     """
 
-    model: str
-    metric: str
-    published: float
-    published_as: str
-    published_pairs: int
+    row: Row
     word: Word
     reason: str
     measured: float | None = None
-    measured_pairs: int | None = None
     difference: float | None = None
     p_value: float | None = None
     detectable: float | None = None
@@ -82,12 +78,12 @@ def outcome(
     if name is None:
         return Outcome(NOTHING_PUBLISHED)
     known = published.read(name)
-    verdicts = judge(known, settings, margins)
+    verdicts, titles = judge(known, settings, margins), {**titles, "delta": "delta"}
     return Outcome(
         headline(verdicts, titles),
         [cells(verdict, titles, settings.report.decimals) for verdict in verdicts],
         known.source,
-        explanation(verdicts),
+        explanation(verdicts, len(margins["final"]), known.pairs),
     )
 
 
@@ -139,16 +135,11 @@ def share_test(
 
 
 def headline(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> str:
-    """What the verdicts say together, in a sentence for people.
-
-    Args:
-        titles: what to call the models; those that are not in it keep their names.
-    """
-    found = {
-        word: [f"{titles.get(v.model, v.model)} {v.metric}" for v in verdicts if v.word == word]
+    """What the verdicts say together, in a sentence for people; `titles` is what to call models."""
+    agree, differ, rest = (
+        [f"{titles[v.row.model]} {v.row.metric}" for v in verdicts if v.word == word]
         for word in Word
-    }
-    agree, differ, rest = found.values()
+    )
     if not agree + differ:
         return (
             f"None of the {len(rest)} published values is comparable with this run, so nothing was "
@@ -162,44 +153,33 @@ def headline(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> str:
     )
 
 
-def explanation(verdicts: Sequence[Verdict]) -> str:
+def explanation(verdicts: Sequence[Verdict], pairs: int, published_pairs: int) -> str:
     """What was tested, and what the words mean; empty where nothing was tested."""
-    tested = [v for v in verdicts if v.word != Word.INCOMPARABLE]
-    if not tested:
+    if all(v.word == Word.INCOMPARABLE for v in verdicts):
         return ""
-    return (
-        f"Each row is tested by itself, two-sided at the {LEVEL:.0%} level, with "
-        f"{tested[0].measured_pairs} measured pairs against {tested[0].published_pairs} published: "
-        "shares by the pooled z-test of two shares, means and deltas by the t-test of two means, "
-        "for which the published pairs are taken to spread as the measured ones do. "
-        '"Consistent" means that the samples do not '
-        "contradict the published value; it does not prove the two equal, and a true difference "
-        "smaller than the table names often goes unnoticed. Published and measured pairs count as "
-        f"independent samples: where they are, {LEVEL:.0%} of rows fail by the choice of pairs "
-        'alone; where both used the same test pairs, the test errs on the side of "consistent". '
-        "How much two trainings differ by seed, device and rounding is no part of it, and can by "
-        'itself make a faithful rerun "not consistent".'
-    )
+    text = fill("verdict.txt", level=f"{LEVEL:.0%}", pairs=pairs, published_pairs=published_pairs)
+    return " ".join(text.split())
 
 
 def cells(verdict: Verdict, titles: Mapping[str, str], decimals: int) -> list[str]:
     """A row of the table, by `COLUMNS`; the published value has its own digits."""
-    numbers = ["n/a"] * 3
-    if verdict.measured is not None:
-        numbers = [
-            markdown.number(verdict.measured, decimals, signed=verdict.model == "delta"),
-            markdown.number(verdict.difference, decimals, signed=True),
-            markdown.p_value(verdict.p_value),
-        ]
-    named = [titles.get(verdict.model, verdict.model), verdict.metric, verdict.published_as]
-    return [*named, *numbers, verdict.word, verdict.reason]
+    row = verdict.row
+    return [
+        titles[row.model],
+        row.metric,
+        row.value,
+        markdown.number(verdict.measured, decimals, signed=row.model == "delta"),
+        markdown.number(verdict.difference, decimals, signed=True),
+        markdown.p_value(verdict.p_value),
+        verdict.word,
+        verdict.reason,
+    ]
 
 
 def _verdict(
     row: Row, published: Published, settings: Params, margins: Mapping[str, np.ndarray]
 ) -> Verdict:
     value, pairs = float(row.value), published.pairs
-    stated = row.model, row.metric, value, row.value, pairs
     here = dict(flat(settings))
     differing = [
         f"{key} is {json.dumps(here[key])} here, {json.dumps(there)} there"
@@ -207,7 +187,7 @@ def _verdict(
         if here[key] != there
     ]
     if differing:
-        return Verdict(*stated, Word.INCOMPARABLE, "; ".join(differing))
+        return Verdict(row, Word.INCOMPARABLE, "; ".join(differing))
     sample = {name: m > 0 if row.metric == "pair_acc" else m for name, m in margins.items()}
     values = sample["final" if row.model == "delta" else row.model].astype(float)
     if row.model == "delta":
@@ -215,7 +195,7 @@ def _verdict(
     n = len(values)
     if n < 2:
         reason = "fewer than two measured pairs cannot tell how much pairs differ"
-        return Verdict(*stated, Word.INCOMPARABLE, reason)
+        return Verdict(row, Word.INCOMPARABLE, reason)
     measured = float(values.mean())
     difference = measured - value
     if row.metric == "pair_acc" and row.model != "delta":
@@ -234,7 +214,7 @@ def _verdict(
         reason = f"a true difference of {findable:.2g} would be found in {POWER:.0%} of cases"
     else:
         reason = f"samples of one population differ by as much in under {LEVEL:.0%} of cases"
-    return Verdict(*stated, word, reason, measured, n, difference, chance, findable)
+    return Verdict(row, word, reason, measured, difference, chance, findable)
 
 
 @cache

@@ -11,18 +11,18 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
 from torch.optim.lr_scheduler import LRScheduler
 
 from preference.core.errors import first_line
-from preference.core.files import remove, temporary_of
+from preference.core.files import remove, replacing, temporary_of
 from preference.runtime import devices, processes
 from preference.store import checksums
 from preference.store.text import write_json
@@ -43,7 +43,7 @@ class Position:
 
 
 class Checkpoints:
-    """A context around a stage's long work; left without an error, it removes what it has kept.
+    """What a stage keeps of its long work, until it is `done`.
 
     Args:
         stage: names the directory, and the messages.
@@ -99,36 +99,16 @@ class Checkpoints:
         return found, position
 
     def save(self, position: Position, schedule: LRScheduler, curves: Path) -> Position:
-        """Keep the state of training at `position`, which is returned; all processes take part.
-
-        A disk that is full costs the checkpoint, and not the run.
-        """
+        """Keep the state of training at `position`, which is returned; all processes take part."""
         if self.minutes is None:
             return position
-        self._last = time.monotonic()
-        place = self._place / f"{position.step:09d}"
-        temporary = temporary_of(place)
-        try:
+        with self._writing(f"{position.step:09d}") as place:
+            self._accelerator.save_state(str(place))
             if self._accelerator.is_main_process:
-                remove(temporary)
-                temporary.mkdir(parents=True)
-            self._accelerator.wait_for_everyone()
-            self._accelerator.save_state(str(temporary))
-            self._accelerator.wait_for_everyone()
-            if self._accelerator.is_main_process:
-                shutil.copytree(curves, temporary / CURVES)
-                state = {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas"}
-                write_json(
-                    temporary / POSITION,
-                    {"position": asdict(position), "schedule": {**state, "lr_lambdas": [None]}},
-                )
-                self._finish(temporary, place)
-        except Exception as error:
-            # What the libraries raise where a disk is full has no class in common. Of several
-            # processes, the others would wait for this one for ever.
-            if self._accelerator.num_processes > 1:
-                raise
-            self._lost(temporary, error)
+                shutil.copytree(curves, place / CURVES)
+                # Functions of Python are no part of it.
+                state = schedule.state_dict() | {"lr_lambdas": [None]}
+                write_json(place / POSITION, {"position": asdict(position), "schedule": state})
         return position
 
     def array(self, name: str) -> np.ndarray | None:
@@ -141,33 +121,44 @@ class Checkpoints:
         return processes.agreed(self._accelerator, found)
 
     def save_array(self, name: str, number: int, values: np.ndarray) -> None:
-        """Keep an array, the newest by `number`; only the main process writes."""
-        self._last = time.monotonic()
-        if self.minutes is None or not self._accelerator.is_main_process:
+        """Keep an array, the newest by `number`; all processes take part."""
+        if self.minutes is None:
             return
-        place = self._place / f"{name}-{number:09d}"
-        temporary = temporary_of(place)
+        with self._writing(f"{name}-{number:09d}") as place:
+            if self._accelerator.is_main_process:
+                np.save(place / ARRAY, values)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """A directory that is a checkpoint once it is whole and sealed; older ones are dropped.
+
+        A disk that is full costs the checkpoint, and not the run.
+        """
+        self._last = time.monotonic()
+        place, main = self._place / name, self._accelerator.is_main_process
         try:
-            remove(temporary)
-            temporary.mkdir(parents=True)
-            np.save(temporary / ARRAY, values)
-            self._finish(temporary, place)
-        except OSError as error:
-            self._lost(temporary, error)
-
-    def _lost(self, temporary: Path, error: Exception) -> None:
-        remove(temporary)
-        logging.warning("%s: no checkpoint could be written: %s", self.stage, first_line(error))
-
-    def _finish(self, temporary: Path, place: Path) -> None:
-        """Seal a checkpoint with its files' digests, move it to its place, drop old ones."""
-        checksums.seal(temporary)
-        remove(place)
-        temporary.rename(place)
-        kind = place.name.rpartition("-")[0]
-        same = [p for p in self._all() if p.name.rpartition("-")[0] == kind]
-        for old in same[KEPT:]:
+            with replacing(place) if main else nullcontext(temporary_of(place)) as temporary:
+                if main:
+                    temporary.mkdir()
+                self._accelerator.wait_for_everyone()
+                yield temporary
+                self._accelerator.wait_for_everyone()
+                if main:
+                    checksums.seal(temporary)
+        except Exception as error:
+            # What the libraries raise where a disk is full has no class in common. Of several
+            # processes, the others would wait for this one for ever.
+            if self._accelerator.num_processes > 1:
+                raise
+            logging.warning("%s: no checkpoint could be written: %s", self.stage, first_line(error))
+        same = [p for p in self._all() if p.name[:-9] == name[:-9]]
+        for old in same[KEPT:] if main else []:
             remove(old)
+
+    def done(self) -> None:
+        """Forget what this stage has kept, for this run or another."""
+        if self._accelerator.is_main_process:
+            remove(ROOT / self.stage)
 
     def _all(self) -> list[Path]:
         """Newest first."""
@@ -179,18 +170,6 @@ class Checkpoints:
                 logging.warning("%s: checkpoint %s is damaged and passed over", self.stage, place)
             else:
                 yield place
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None and self._accelerator.is_main_process:
-            remove(ROOT / self.stage)
 
 
 def _key(accelerator: Accelerator, determined_by: Iterable[object], inputs: Iterable[Path]) -> str:

@@ -51,17 +51,14 @@ def tokens_per_batch(runtime: Runtime, accelerator: Accelerator) -> int:
 
 
 def context(accelerator: Accelerator) -> dict[str, str]:
-    """What a metric was computed on: device type and resolved precision."""
+    """What a metric was computed with: device type, resolved precision, versions of libraries."""
     precision = accelerator.mixed_precision
     return {
         "device": accelerator.device.type,
         "precision": "fp32" if precision == "no" else precision,
+        "torch": torch.__version__.partition("+")[0],
+        "transformers": version("transformers"),
     }
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that compute."""
-    return {"torch": torch.__version__.partition("+")[0], "transformers": version("transformers")}
 
 
 def _device(runtime: Runtime) -> str:

@@ -108,12 +108,13 @@ def opened(
         InputError: device or precision are not to be had here.
     """
     accelerator = devices.accelerator(settings)
-    with Checkpoints(
+    checkpoints = Checkpoints(
         stage,
         accelerator,
         minutes=settings.runtime.checkpoint_minutes,
         determined_by=determined_by,
         inputs=inputs,
-    ) as checkpoints:
-        tokens = devices.tokens_per_batch(settings.runtime, accelerator)
-        yield Session(stage, settings, accelerator, checkpoints, tokens)
+    )
+    tokens = devices.tokens_per_batch(settings.runtime, accelerator)
+    yield Session(stage, settings, accelerator, checkpoints, tokens)
+    checkpoints.done()

@@ -147,7 +147,7 @@ def read(path: Path) -> Examples:
         InputError: there is no such table of `tables.PREPARED`, or it is damaged.
     """
     names = ["prompt_ids", "response_ids", "prompt_tokens"]
-    found, metadata = read_flat(path, PREPARED, [name for name, _ in INDEX] + names)
+    found, metadata = read_flat(path, PREPARED, [*INDEX, *names])
     (prompt_lengths, prompts), (_, lengths, responses), (_, kept) = (found[n] for n in names)
     return Examples(
         Index.of_columns(found),

@@ -1,6 +1,6 @@
 """The Parquet tables that stages hand to each other: their schemas, written and read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,13 @@ SOURCE = "data"
 
 # A row is a prompt with its responses. `chosen` and `rejected` are places among these, an entry a
 # pair; a label that the data do not give is null, and so is a weight, which then is 1.
-INDEX = [
-    ("row", pa.int64()),
-    ("labels", pa.list_(pa.bool_())),
-    ("weights", pa.list_(pa.float32())),
-    ("chosen", pa.list_(pa.int32())),
-    ("rejected", pa.list_(pa.int32())),
-]
+INDEX = {
+    "row": pa.int64(),
+    "labels": pa.list_(pa.bool_()),
+    "weights": pa.list_(pa.float32()),
+    "chosen": pa.list_(pa.int32()),
+    "rejected": pa.list_(pa.int32()),
+}
 
 # A turn of a prompt: who speaks, and the characters of the text that are said.
 TURN = pa.struct([("role", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
@@ -35,19 +35,19 @@ TURN = pa.struct([("role", pa.string()), ("start", pa.int32()), ("end", pa.int32
 # `prompt_ids` holds as much of the prompt as the response that keeps most of it needs; each
 # response sees the last `prompt_tokens` of them. The texts are whole.
 PREPARED = pa.schema(
-    [
-        *INDEX,
-        ("prompt_ids", pa.list_(pa.int32())),
-        ("response_ids", pa.list_(pa.list_(pa.int32()))),
-        ("prompt_tokens", pa.list_(pa.int32())),
-        ("prompt", pa.string()),
-        ("turns", pa.list_(TURN)),
-        ("responses", pa.list_(pa.string())),
-    ]
+    INDEX
+    | {
+        "prompt_ids": pa.list_(pa.int32()),
+        "response_ids": pa.list_(pa.list_(pa.int32())),
+        "prompt_tokens": pa.list_(pa.int32()),
+        "prompt": pa.string(),
+        "turns": pa.list_(TURN),
+        "responses": pa.list_(pa.string()),
+    }
 )
 
 # Summed log-probabilities in nats, and the number of tokens that each sum is over.
-SCORES = pa.schema([*INDEX, ("logps", pa.list_(pa.float64())), ("tokens", pa.list_(pa.int32()))])
+SCORES = pa.schema(INDEX | {"logps": pa.list_(pa.float64()), "tokens": pa.list_(pa.int32())})
 
 # One prompt of the test split, the response preferred in the data, and each model's answer;
 # `question` is what the prompt's last turn asks.
@@ -130,14 +130,14 @@ def read_flat(
     """Read columns a row group at a time, since all of them at once would be there twice.
 
     Returns:
-        For each column the lengths of its lists, level by level, and then its values, null
-        booleans as -1; and the table's metadata.
+        The columns as `flat` has them, and the table's metadata.
 
     Raises:
         InputError: as `read`.
     """
     wanted = pa.schema([schema.field(name) for name in names])
-    parts = {name: [[level] for level in _levels(wanted.empty_table()[name])] for name in names}
+    none = flat(wanted.empty_table(), names)
+    parts = {name: [[level] for level in levels] for name, levels in none.items()}
     rows = 0
     with _opened(path, schema) as file:
         for number in range(file.num_row_groups):
@@ -145,8 +145,8 @@ def read_flat(
             group.validate()
             require_all(file.metadata.row_group(number), group.num_rows)
             rows += group.num_rows
-            for name in names:
-                for found, level in zip(parts[name], _levels(group[name]), strict=True):
+            for name, levels in flat(group, names).items():
+                for found, level in zip(parts[name], levels, strict=True):
                     found.append(level)
         require_all(file.metadata, rows)
         metadata = file.schema_arrow.metadata or {}
@@ -154,8 +154,17 @@ def read_flat(
     return joined, {key.decode(): value.decode() for key, value in metadata.items()}
 
 
-def _levels(column: pa.ChunkedArray) -> list[np.ndarray]:
-    part, levels = column.combine_chunks(), []
+def flat(table: pa.Table | pa.RecordBatch, names: Iterable[str]) -> dict[str, list[np.ndarray]]:
+    """For each column the lengths of its lists, level by level, then its values.
+
+    Null booleans are -1.
+    """
+    return {name: _levels(table[name]) for name in names}
+
+
+def _levels(column: pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
+    part = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    levels = []
     while isinstance(part, pa.ListArray):
         levels.append(part.value_lengths())
         part = part.flatten()

@@ -1,14 +1,11 @@
 """Outputs that are whole or absent."""
 
-import json
-import math
 import os
 from pathlib import Path
 
 import pytest
 
 from preference.core.files import replacing
-from preference.store.text import write_json, write_text
 
 
 def names(directory: Path) -> list[str]:
@@ -103,40 +100,10 @@ def test_a_body_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_does_not_replace_a_directory(tmp_path: Path) -> None:
     target = directory_with(tmp_path / "out", some="old")
-    with pytest.raises(IsADirectoryError):
-        write_text(target, "new")
+    with pytest.raises(IsADirectoryError), replacing(target) as temporary:
+        temporary.write_text("new")
     assert names(tmp_path) == ["out"]
     assert (target / "some").read_text() == "old"
-
-
-def test_json_keeps_order_and_types(tmp_path: Path) -> None:
-    values = {"pairs": 3, "margin": 0.1, "device": "cpu", "done": True, "nothing": None}
-    path = tmp_path / "metrics.json"
-    write_json(path, values)
-    assert path.read_text() == (
-        '{\n  "pairs": 3,\n  "margin": 0.1,\n  "device": "cpu",\n  "done": true,\n'
-        '  "nothing": null\n}\n'
-    )
-
-
-def test_json_has_null_for_nan(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    write_json(path, {"margin_low": math.nan, "margin": 1.5})
-    assert json.loads(path.read_text()) == {"margin_low": None, "margin": 1.5}
-
-
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    write_json(path, {"pairs": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"pairs": object()})
-    assert json.loads(path.read_text()) == {"pairs": 1}
-    assert names(tmp_path) == ["metrics.json"]
-
-
-def test_text_is_utf8(tmp_path: Path) -> None:
-    write_text(tmp_path / "table.md", "Größe ≥ 1\n")
-    assert (tmp_path / "table.md").read_bytes() == "Größe ≥ 1\n".encode()
 
 
 def test_a_signal_between_the_two_moves_loses_nothing(

@@ -1,6 +1,7 @@
 """The Hub's failures, with the real client: fetched right in the end, or not at all."""
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from data_helpers import ROOT, write_params
 from hub_standin import COMMIT, Failure, Hub
 
 from preference.core.params import Model, Scratch
-from preference.model import base
+from preference.model import base, loading
 
 TRAIN = "harmless-base/train.jsonl.gz"
 
@@ -38,7 +39,8 @@ def dialogues(count: int, topic: str) -> bytes:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
     model = tmp_path_factory.mktemp("hub") / "model"
     size = Scratch(n_layer=1, n_head=2, n_embd=8, n_positions=32, vocab_size=300)
-    base.create_base(Model(base="scratch", revision=None, scratch=size), 1, model)
+    texts = [f"where is the market {i}?" for i in range(20)]
+    base.create_base(Model(base="scratch", revision=None, scratch=size), 1, model, texts)
     data = {
         f"{part}/{split}.jsonl.gz": dialogues(count, f"{part} {split}")
         for part in ("helpful-base", "harmless-base")
@@ -118,8 +120,7 @@ def test_all_well(hub: Hub, tmp_path: Path, files: dict[str, dict[str, bytes]]) 
     assert all(count == 1 for path, count in hub.served.items() if path.startswith("GET /datasets"))
     done = fetch(hub, tmp_path, "fetch_model")
     assert done.returncode == 0, done.stderr
-    base = tmp_path / "models/base"
-    assert json.loads((base / "config.json").read_text())["base_model"] == f"some/model@{COMMIT}"
+    assert loading.origin(tmp_path / "models/base") == f"some/model@{COMMIT}"
 
 
 HEALED = {
@@ -153,6 +154,10 @@ def test_what_heals_is_fetched_right(
 STOPPED = {
     "dropped for ever": (Failure(TRAIN, "drop", 999), "cannot be fetched"),
     "server error for ever": (Failure(TRAIN, "status", 999, 500), "500"),
+    "server error at the listing, for ever": (
+        Failure("/tree/", "status", 999, 503),
+        "4 attempts failed, the last with HfHubHTTPError: Server error '503",
+    ),
     "wrong content for ever": (Failure(TRAIN, "wrong", 999), f"{TRAIN} is not what the Hub's"),
     "moved revision": (Failure("/revision/", "moved", 999), f"answered with commit {'f' * 40}"),
     "no such revision": (Failure("/api/", "status", 999, 404), "404"),
@@ -213,6 +218,45 @@ def test_a_datasets_own_configuration_is_followed(tmp_path: Path) -> None:
     assert [text.split("?")[0] for text in rows(tmp_path)] == [
         f"\n\nHuman: part {i} {j}" for i in range(2) for j in range(2)
     ]
+
+
+@pytest.mark.parametrize("name", ["data/test.jsonl.gz", "README.md"])
+def test_the_refusal_names_both_digests(name: str, tmp_path: Path) -> None:
+    """SHA-256 of large files, git's own of the others."""
+    card = CONFIGURED.format(path="data/test.jsonl.gz").encode()
+    repository = {"README.md": card, "data/test.jsonl.gz": dialogues(2, "test")}
+    with hub_standin.running({"datasets/some/data": repository}) as hub:
+        hub.failures.append(Failure(name, "wrong", 999))
+        done = fetch(hub, tmp_path, "fetch_data")
+
+    def digest(content: bytes) -> str:
+        if name == "README.md":
+            return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+        return hashlib.sha256(content).hexdigest()
+
+    arrived = bytes(b ^ 1 for b in repository[name])
+    assert done.returncode == 1
+    assert (
+        f"{name} is not what the Hub's listing says (its digest is {digest(arrived)}, expected "
+        f"{digest(repository[name])}), twice"
+    ) in done.stderr
+
+
+def test_files_that_are_not_wanted_are_neither_fetched_nor_missed(
+    files: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Of a model what is not read; and what a client left of its own and somebody uploaded."""
+    model = files["models/some/model"] | {"pytorch_model.bin": b"pickled"}
+    left = {".cache/huggingface/download/config.json.metadata": b"of a client"}
+    data = files["datasets/some/data"] | left
+    with hub_standin.running({"models/some/model": model, "datasets/some/data": data}) as hub:
+        for stage in ("fetch_model", "fetch_data"):
+            done = fetch(hub, tmp_path, stage)
+            assert done.returncode == 0, done.stderr
+    asked = "".join(hub.served)
+    assert TRAIN in asked
+    assert "pytorch_model.bin" not in asked
+    assert ".cache" not in asked
 
 
 @pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])

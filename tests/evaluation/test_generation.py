@@ -1,10 +1,5 @@
-"""What models answer: against one forward pass a token, and as the samples and the chat show it."""
+"""What models answer: against one forward pass a token, and as the samples show it."""
 
-import argparse
-import os
-import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +29,7 @@ from preference.data.formats import hh
 from preference.data.sources import demo
 from preference.evaluation import generation
 from preference.evaluation.generation import Speaker
-from preference.store import tables
-from tools import chat as talk
-from tools import conversation
+from preference.store import examples, tables
 
 EOS = 0
 
@@ -258,16 +251,16 @@ def test_what_is_settled_stays(before: list[str], after: list[str]) -> None:
     text = "".join(before)
     # An incomplete character stands at the end of what is known, and nowhere in what comes of it.
     whole = text.rstrip("\ufffd") + "".join(after)
-    begun, final = generation.settled(generation.first_turn(text)), generation.first_turn(whole)
+    begun, final = hh.settled(hh.first_turn(text)), hh.first_turn(whole)
     assert final.strip().startswith(begun)
     assert hh.HUMAN not in begun
 
 
 def test_dialogue_is_that_of_training_pairs() -> None:
     history: list[tuple[str, str]] = []
-    assert generation.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
+    assert hh.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
     history.append(("What?", "That."))
-    assert generation.dialogue(history, "Why?") == (
+    assert hh.dialogue(history, "Why?") == (
         "\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:"
     )
 
@@ -280,7 +273,7 @@ def test_prompts_of_the_demo_are_dialogues() -> None:
         *earlier, last = pair.prompt.removesuffix(hh.ASSISTANT).split(hh.HUMAN)[1:]
         turns = [turn.split(f"{hh.ASSISTANT} ") for turn in earlier]
         history = [(asked.removeprefix(" "), answered) for asked, answered in turns]
-        assert generation.dialogue(history, last.removeprefix(" ")) == pair.prompt
+        assert hh.dialogue(history, last.removeprefix(" ")) == pair.prompt
         assert not pair.chosen.startswith(" ")
         lengths.add(len(history))
     assert lengths == {0, 1, 2, 3}
@@ -311,17 +304,24 @@ def test_samples_are_what_the_three_models_answer(another: Path) -> None:
     assert table.schema.equals(tables.SAMPLES)
     found = table.to_pydict()
     assert len(set(found["prompt"])) == len(found["prompt"]) == 6
-    pairs = tables.read_pairs(another / "data/prepared/test.parquet")
-    at = generation.distinct(pairs.prompt, 6)
-    assert found["row"] == pairs.rows[at].tolist()
+    prepared = examples.read(another / "data/prepared/test.parquet")
+    at = generation.distinct(prepared.prompts, 6)
+    assert found["row"] == prepared.index.rows[at].tolist()
+    # As the raw rows have them.
+    raw = pq.read_table(another / "data/raw/test.parquet").to_pylist()
+    split = [hh.split(**raw[row]) for row in found["row"]]
+    assert all(isinstance(pair, hh.Pair) for pair in split)
+    assert found["chosen"] == [pair.chosen for pair in split if isinstance(pair, hh.Pair)]
+    asked = [pair.prompt.split(hh.HUMAN)[-1] for pair in split if isinstance(pair, hh.Pair)]
+    assert found["question"] == [text.removesuffix(hh.ASSISTANT).strip() for text in asked]
     for name in ("base", "sft", "policy"):
         someone = generation.open_model(another / "models" / name, torch.device("cpu"))
-        asked = [pairs.prompt[pair] for pair in at]
-        assert found[name] == list(generation.answers(someone, asked, 12))
-        ids = greedy(someone.model, asked[0], 12, someone.eos_id)
-        text = someone.tokenizer.decode(ids)
+        ids = [prepared.prompts[prompt] for prompt in at]
+        assert found[name] == list(generation.answers(someone, ids, 12))
+        first_ids = greedy(someone.model, ids[0], 12, someone.eos_id)
+        text = someone.tokenizer.decode(first_ids)
         assert found[name][0] == text.partition(hh.HUMAN)[0].strip()
-        assert found["prompt"][0] == someone.tokenizer.decode(asked[0].tolist())
+        assert found["prompt"][0] == someone.tokenizer.decode(ids[0].tolist())
     assert all(text.endswith(hh.ASSISTANT) for text in found["prompt"])
     assert not any("<|endoftext|>" in text for text in found["chosen"])
 
@@ -334,129 +334,3 @@ def test_samples_that_leave_no_room_are_refused_and_leave_earlier_ones(another: 
     assert "error: samples.max_new_tokens: 160 " in done.stderr
     assert "Traceback" not in done.stderr
     assert (another / SAMPLES).read_bytes() == b"earlier"
-
-
-def chat(where: Path, said: str, *options: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "tools.chat", "--max-new-tokens", "12", *options]
-    return subprocess.run(command, cwd=where, input=said.encode(), capture_output=True, check=False)
-
-
-def replies(
-    where: Path,
-    model: str,
-    *dialogues: list[str],
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> str:
-    """What the chat should print: an answer to each question, with those before it in view."""
-    someone = generation.open_model(where / model, torch.device("cpu"))
-    printed = ""
-    for asked in dialogues:
-        history: list[tuple[str, str]] = []
-        for question in asked:
-            text = generation.dialogue(history, question)
-            ids = someone.tokenizer.encode(text, add_special_tokens=False).ids
-            (answer,) = generation.answers(
-                someone, [np.array(ids)], 12, temperature=temperature, generator=generator
-            )
-            history.append((question, answer))
-            printed += f"{answer}\n"
-    return printed
-
-
-def test_chat_answers_what_is_piped_to_it(another: Path) -> None:
-    first, second = "Where can I buy wool?", "And what is Oakby known for?"
-    done = chat(another, f"{first}\n\n{second}\n/new\n{second}\n/quit\n{first}\n")
-    assert done.returncode == 0, done.stderr
-    expected = replies(another, "models/policy", [first, second], [second])
-    assert done.stdout.decode() == expected
-    assert done.stderr.decode() == "models/policy: /new begins a new dialogue, /quit ends\n"
-    # The end of input without a line's end; a model that is named.
-    other = chat(another, second, "--model", "models/sft")
-    assert other.stdout.decode() == replies(another, "models/sft", [second])
-
-
-def test_chat_draws_by_its_seed(finished: Path) -> None:
-    drawn = chat(finished, "Where?\nWhere?\n", "--temperature", "2", "--seed", "5")
-    generator = torch.Generator().manual_seed(5)
-    assert drawn.stdout.decode() == replies(
-        finished, "models/policy", ["Where?", "Where?"], temperature=2.0, generator=generator
-    )
-
-
-def test_chat_forgets_what_the_model_has_no_room_for(another: Path) -> None:
-    asked = [f"Where is the market of number {number}?" for number in range(12)]
-    done = chat(another, "\n".join(asked))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == replies(another, "models/policy", asked)
-
-
-BAD: dict[str, tuple[list[str], str]] = {
-    "unpinned": (["--model", "nothing"], "@COMMIT"),
-    "no directory": (["--model", "./nothing"], "--model: './nothing' is no directory"),
-    "no model": (["--model", "data"], "config.json: no such file"),
-    "no room": (["--max-new-tokens", "160"], "--max-new-tokens: 160 new tokens"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_chat_refuses_what_it_cannot_use(case: str, finished: Path) -> None:
-    options, message = BAD[case]
-    done = chat(finished, "Why?\n", *options)
-    assert done.returncode == 1
-    assert done.stdout == b""
-    (said,) = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
-    assert message in said
-    assert "Traceback" not in done.stderr.decode()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--max-new-tokens", "0"], "--max-new-tokens: must be 1 or more, not 0"),
-        (["--temperature", "-1"], "--temperature: must be 0 or more, not -1"),
-        (["--temperature", "nan"], "--temperature: must be 0 or more, not nan"),
-        (["--seed", "-1"], "--seed: must be 0 or more, not -1"),
-        ([], "models/policy: no such directory; run dvc repro"),
-    ],
-)
-def test_chat_refuses_options(
-    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    parser = argparse.ArgumentParser()
-    conversation.arguments(parser)
-    with pytest.raises(InputError, match=message):
-        talk.main(parser.parse_args(options))
-
-
-def test_chats_side_by_side_end_with_ctrl_c(finished: Path) -> None:
-    command = [sys.executable, "-m", "tools.chat", "--max-new-tokens", "12"]
-    pipe = subprocess.PIPE
-    chats = [
-        subprocess.Popen(command, cwd=finished, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        for _ in range(2)
-    ]
-    for one in chats:
-        assert one.stdin is not None
-        assert one.stdout is not None
-        one.stdin.write("Where?\n")
-        one.stdin.flush()
-        assert one.stdout.readline()
-    for one in chats:
-        os.kill(one.pid, signal.SIGINT)
-        _, said = one.communicate(timeout=60)
-        assert one.returncode == 130
-        assert "stopped by SIGINT" in said
-        assert "Traceback" not in said
-
-
-def test_chat_takes_bytes_that_are_no_text(finished: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.chat", "--max-new-tokens", "2"],
-        cwd=finished,
-        input=b"caf\xe9?\n",
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done.stderr

@@ -1,9 +1,10 @@
 """The metrics, against a plain loop over pairs and a case worked out by hand."""
 
 import math
-from typing import Literal
+from dataclasses import replace
 
 import hypothesis
+import naive
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +13,9 @@ from settings import train
 
 from preference.core.params import Train
 from preference.evaluation import metrics
-from preference.evaluation.metrics import Metrics
-from preference.store.tables import Scores
+from preference.objectives.losses import dpo, kto
+from preference.objectives.registry import named
+from preference.store.scores import Metrics, Scores, log_ratios
 
 unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure
 
@@ -26,22 +28,27 @@ both = st.lists(st.tuples(rows, rows), min_size=1, max_size=12)
 
 
 def scores(table: list[Row]) -> Scores:
-    chosen_logp, chosen_tokens, rejected_logp, rejected_tokens = (
-        np.array(column) for column in zip(*table, strict=True)
-    )
-    rows = np.arange(len(table))
-    return Scores(rows, chosen_logp, chosen_tokens, rejected_logp, rejected_tokens)
+    columns = list(zip(*table, strict=True))
+    return naive.make_scores(columns[:2], columns[2:])
 
 
-def settings(objective: Literal["dpo", "kto"], beta: float, target_kl: float) -> Train:
+def settings(objective: str, beta: float, target_kl: float = 0.0) -> Train:
     return train(objective=objective, beta=beta, kto={"target_kl": target_kl})
+
+
+def all_metrics(policy: Scores, reference: Scores, train: Train, normalize: bool) -> Metrics:
+    """What final-eval says of a policy."""
+    found = named(train.objective)
+    return metrics.pair_metrics(policy, normalize) | metrics.against_reference(
+        found, policy, reference, train, normalize
+    )
 
 
 def softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def naive(
+def plain(
     policy: list[Row], reference: list[Row], normalize: bool, beta: float, target_kl: float
 ) -> tuple[Metrics, Metrics, Metrics]:
     """Pair, DPO and KTO metrics, one pair after the other."""
@@ -82,23 +89,20 @@ def test_metrics_agree_with_a_plain_loop(
 ) -> None:
     ours, theirs = [row[0] for row in table], [row[1] for row in table]
     policy, reference = scores(ours), scores(theirs)
-    pair, dpo, kto = naive(ours, theirs, normalize, beta, target_kl)
+    pair, of_dpo, of_kto = plain(ours, theirs, normalize, beta, target_kl)
     assert metrics.pair_metrics(policy, normalize) == close(pair)
-    found = metrics.dpo_metrics(policy, reference, normalize, beta)
-    assert found == close(dpo)
-    found = metrics.kto_metrics(policy, reference, normalize, beta, target_kl)
-    assert found == close(kto)
-    for name, expected in (("dpo", dpo), ("kto", kto)):
-        train = settings("dpo" if name == "dpo" else "kto", beta, target_kl)
-        found = metrics.all_metrics(policy, reference, train, normalize)
-        ratios = metrics.log_ratios(policy, reference, normalize)
+    ratios = log_ratios(policy, reference, normalize)
+    assert ratios == close(
+        {
+            "chosen_log_ratio": of_kto["desired_reward"] / beta,
+            "rejected_log_ratio": of_kto["undesired_reward"] / beta,
+        }
+    )
+    for name, own, expected in (("dpo", dpo.metrics, of_dpo), ("kto", kto.metrics, of_kto)):
+        train = settings(name, beta, target_kl)
+        assert own(policy, reference, train, normalize) == close(expected)
+        found = all_metrics(policy, reference, train, normalize)
         assert found == close(pair | expected | ratios)
-        assert ratios == close(
-            {
-                "chosen_log_ratio": kto["desired_reward"] / beta,
-                "rejected_log_ratio": kto["undesired_reward"] / beta,
-            }
-        )
 
 
 # Means of the policy -2 and -4, then -1 and -1; of the reference -3 and -3, then -1.5 and -2.
@@ -108,8 +112,8 @@ REFERENCE: list[Row] = [(-9.0, 3, -6.0, 2), (-6.0, 4, -2.0, 1)]
 
 def test_dpo_by_hand_over_means() -> None:
     # Rewards at beta 0.5: 0.5 and -0.5, then 0.25 and 0.5; their differences 1 and -0.25.
-    train = settings("dpo", 0.5, 0.0)
-    found = metrics.all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=True)
+    train = settings("dpo", 0.5)
+    found = all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=True)
     assert found == pytest.approx(
         {
             "pair_acc": 0.5,
@@ -126,8 +130,8 @@ def test_dpo_by_hand_over_means() -> None:
 
 def test_dpo_by_hand_over_sums() -> None:
     # Rewards at beta 0.5: 1.5 and -1, then 1 and 0.5; their differences 2.5 and 0.5.
-    train = settings("dpo", 0.5, 0.0)
-    found = metrics.all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=False)
+    train = settings("dpo", 0.5)
+    found = all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=False)
     assert found == pytest.approx(
         {
             "pair_acc": 0.5,
@@ -143,7 +147,7 @@ def test_dpo_by_hand_over_sums() -> None:
 
 def test_kto_by_hand() -> None:
     train = settings("kto", 0.5, 0.1)
-    found = metrics.all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=True)
+    found = all_metrics(scores(POLICY), scores(REFERENCE), train, normalize=True)
     above = (0.5 - 0.1, 0.25 - 0.1, 0.1 + 0.5, 0.1 - 0.5)
     assert found == pytest.approx(
         {
@@ -170,20 +174,21 @@ def test_a_tie_is_not_correct() -> None:
 def test_a_tie_of_rewards_is_not_correct() -> None:
     # Both rewards are 0.5, so both examples pass for desirable.
     policy, reference = scores([(-1.0, 1, -2.0, 1)]), scores([(-2.0, 1, -3.0, 1)])
-    assert metrics.dpo_metrics(policy, reference, True, beta=0.5)["dpo_acc"] == 0
-    assert metrics.kto_metrics(policy, reference, True, 0.5, 0.0)["label_acc"] == 0.5
+    train = settings("kto", 0.5)
+    assert dpo.metrics(policy, reference, train, True)["dpo_acc"] == 0
+    assert kto.metrics(policy, reference, train, True)["label_acc"] == 0.5
 
 
 @unhurried
 @given(st.lists(rows, min_size=1, max_size=12), st.booleans())
 def test_a_policy_equal_to_its_reference_has_no_reward(table: list[Row], normalize: bool) -> None:
     same = scores(table)
-    assert metrics.dpo_metrics(same, same, normalize, beta=0.1) == {
+    assert dpo.metrics(same, same, settings("dpo", 0.1), normalize) == {
         "loss": pytest.approx(math.log(2)),
         "dpo_acc": 0.0,
         "reward": 0.0,
     }
-    found = metrics.kto_metrics(same, same, normalize, beta=0.1, target_kl=0.0)
+    found = kto.metrics(same, same, settings("kto", 0.1), normalize)
     assert found["loss"] == pytest.approx(math.log(2))
     assert found["label_acc"] == 0.5
     assert found["mean_reward"] == found["desired_reward"] == found["undesired_reward"] == 0
@@ -191,19 +196,53 @@ def test_a_policy_equal_to_its_reference_has_no_reward(table: list[Row], normali
 
 def test_metrics_are_finite_at_extremes() -> None:
     policy, reference = scores([(-1e6, 1, 0.0, 1)]), scores([(0.0, 1, -1e6, 1)])
-    found = metrics.dpo_metrics(policy, reference, normalize=False, beta=1.0)
+    found = dpo.metrics(policy, reference, settings("dpo", 1.0), False)
     assert found == {"loss": 2e6, "dpo_acc": 0.0, "reward": -2e6}
-    assert metrics.kto_metrics(policy, reference, False, 1.0, 0.0)["loss"] == 1e6
+    assert kto.metrics(policy, reference, settings("kto", 1.0), False)["loss"] == 1e6
 
 
 @pytest.mark.parametrize("objective", ["dpo", "kto"])
-def test_scores_of_other_rows_are_refused(objective: Literal["dpo", "kto"]) -> None:
+def test_scores_of_other_rows_are_refused(objective: str) -> None:
     policy, reference = scores(POLICY), scores(POLICY)
-    moved = Scores(reference.rows + 1, *list(vars(reference).values())[1:])
-    with pytest.raises(ValueError, match="different pairs"):
-        metrics.all_metrics(policy, moved, settings(objective, 0.1, 0.0), normalize=True)
+    moved = replace(reference, index=replace(reference.index, rows=reference.index.rows + 1))
+    with pytest.raises(ValueError, match="different responses"):
+        all_metrics(policy, moved, settings(objective, 0.1), normalize=True)
 
 
 def test_scores_of_fewer_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="different pairs"):
-        metrics.dpo_metrics(scores(POLICY), scores(POLICY[:1]), normalize=True, beta=0.1)
+    with pytest.raises(ValueError, match="different responses"):
+        dpo.metrics(scores(POLICY), scores(POLICY[:1]), settings("dpo", 0.1), True)
+
+
+def test_both_ways_are_means_and_sums() -> None:
+    found = {"pair_acc": 0.5, "margin": 1.0, "pair_acc_sum": 0.5, "margin_sum": -0.5}
+    assert metrics.both_ways(scores(POLICY)) == found
+
+
+def single(logps: list[float], labels: list[int]) -> Scores:
+    """Scores of responses of one token, to one prompt, in no pair."""
+    index = naive.make_index([len(logps)], [])
+    index.labels[:] = labels
+    return Scores(index, np.array(logps), np.ones(len(logps), dtype=int))
+
+
+def test_labelled_responses_need_no_pairs() -> None:
+    labels = [1, 0, -1, 1]
+    policy = single([-1.0, -2.0, -5.0, -4.0], labels)
+    reference = single([-2.0, -4.0, -1.0, -2.0], labels)
+    # Rewards at beta 0.5: 0.5 and -1 of the desirable, 1 of the other; the third has no label.
+    found = all_metrics(policy, reference, settings("kto", 0.5, 0.1), normalize=True)
+    above = (0.5 - 0.1, -1 - 0.1, 0.1 - 1)
+    expected = {
+        "pair_acc": math.nan,
+        "margin": math.nan,
+        "loss": sum(math.log(1 + math.exp(-x)) for x in above) / 3,
+        "label_acc": 1 / 3,
+        "mean_reward": 0.5 / 3,
+        "desired_reward": -0.25,
+        "undesired_reward": 1.0,
+        "pair_margin": math.nan,
+        "chosen_log_ratio": -0.5,
+        "rejected_log_ratio": 2.0,
+    }
+    assert found == pytest.approx(expected, nan_ok=True)

@@ -2,6 +2,7 @@
 
 import math
 
+import naive
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -17,7 +18,7 @@ from preference.evaluation.statistics import (
     share_interval,
     summary,
 )
-from preference.store.tables import Scores
+from preference.store.scores import Scores
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
 
@@ -233,8 +234,8 @@ def test_one_pair_tells_nothing_of_a_share_difference() -> None:
 
 
 def scores(chosen: list[float], rejected: list[float], tokens: int) -> Scores:
-    counts = np.full(len(chosen), tokens)
-    return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
+    counts = [tokens] * len(chosen)
+    return naive.make_scores((chosen, counts), (rejected, counts))
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -261,3 +262,10 @@ def test_summary_of_one_pair_has_no_margin_interval() -> None:
     assert found["pair_acc_low"] == pytest.approx(1 / (1 + Z**2))
     assert math.isnan(float(found["margin_low"]))
     assert math.isnan(float(found["margin_high"]))
+
+
+def test_summary_of_no_pairs_has_no_numbers() -> None:
+    found = summary(scores([], [], tokens=1), normalize=True)
+    assert found.pop("pairs") == 0
+    assert all(math.isnan(float(value)) for value in found.values())
+    assert len(found) == 6

@@ -4,17 +4,21 @@ from typing import get_args
 
 import naive
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from preference.model import batches
-from preference.model.batches import BOTH, Item, Layout
+from preference.model.batches import Layout
+from preference.store.examples import Ragged
+
+BOTH = np.array([0, 1])  # responses of the first pair
 
 
 def test_shared_row_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
-    batch = batches.make(pairs, [Item(0, BOTH)], "shared")
+    batch = batches.make(pairs, [BOTH], "shared")
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2]]
     assert batch.segments.tolist() == [[0, 0, 1, 1, 2]]
@@ -37,7 +41,7 @@ def test_shared_row_by_hand() -> None:
 
 def test_plain_rows_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
-    batch = batches.make(pairs, [Item(0, BOTH)], "plain")
+    batch = batches.make(pairs, [BOTH], "plain")
     assert batch.input_ids.tolist() == [[5, 6, 7, 8], [5, 6, 9, 0]]
     assert batch.predicted_from.tolist() == [1, 2, 5]
     assert batch.response.tolist() == [0, 0, 1]
@@ -46,14 +50,14 @@ def test_plain_rows_by_hand() -> None:
 
 def test_pair_with_different_kept_prompts_is_two_rows() -> None:
     pairs = naive.make_pairs([([1, 2, 3], [4, 5, 6], [7])], 5)
-    batch = batches.make(pairs, [Item(0, BOTH)], "shared")
+    batch = batches.make(pairs, [BOTH], "shared")
     assert batch.input_ids.tolist() == [[2, 3, 4, 5, 6], [1, 2, 3, 7, 0]]
     assert not batch.shared
 
 
 def test_single_side_and_first_token_without_prompt() -> None:
     pairs = naive.make_pairs([([1, 2], [4, 5, 6], [7, 8])], 3)
-    batch = batches.make(pairs, [Item(0, ("chosen",)), Item(0, ("rejected",))], "shared")
+    batch = batches.make(pairs, [BOTH[:1], BOTH[1:]], "shared")
     assert batch.input_ids.tolist() == [[4, 5, 6], [2, 7, 8]]
     assert batch.targets.tolist() == [5, 6, 7, 8]
     assert batch.predicted_from.tolist() == [0, 1, 3, 4]
@@ -62,7 +66,7 @@ def test_single_side_and_first_token_without_prompt() -> None:
 
 def test_packed_rows_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9]), ([3], [4], [2, 1])], 10)
-    batch = batches.make(pairs, [Item(0, BOTH), Item(1, ("rejected",))], "packed")
+    batch = batches.make(pairs, [BOTH, np.array([3])], "packed")
     # Each row is filled up to 16 positions.
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, *[0] * 11, 3, 2, 1, *[0] * 13]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, *[0] * 11, 0, 1, 2, *[0] * 13]]
@@ -76,13 +80,13 @@ def test_packed_rows_by_hand() -> None:
 def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
     pairs = naive.make_pairs([([5] * 100, [7] * 100, [9] * 37)], 300)
     for copies, filling in ((4, []), (5, [16]), (8, [])):
-        items = [Item(0, BOTH)] * copies
+        items = [BOTH] * copies
         batch = batches.make(pairs, items, "packed")
         assert batch.lengths == (*[240] * copies, *filling)
         assert batch.input_ids.shape == (1, sum(batch.lengths))
         assert batch.segments[0, 240 * copies :].tolist() == [-1] * sum(filling)
     # Nothing that counts sees or predicts from it, and it sees something itself.
-    batch = batches.make(pairs, [Item(0, BOTH)] * 5, "packed")
+    batch = batches.make(pairs, [BOTH] * 5, "packed")
     assert int(batch.predicted_from.max()) < 240 * 5
     *_, last = batch.model_inputs()["spans"]
     assert last.tokens == 16
@@ -91,7 +95,7 @@ def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
 
 def test_second_response_sees_the_prompt_and_itself() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [Item(0, BOTH)], "packed").model_inputs()["spans"]
+    (span,) = batches.make(pairs, [BOTH], "packed").model_inputs()["spans"]
     assert set(span.bias.unique().tolist()) == {0, -torch.inf}
     seen = (span.bias == 0).int().tolist()
     assert [row[:8] for row in seen[:7]] == [
@@ -109,7 +113,7 @@ def test_second_response_sees_the_prompt_and_itself() -> None:
 
 def test_single_responses_need_no_bias() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [Item(0, ("chosen",))], "packed").model_inputs()["spans"]
+    (span,) = batches.make(pairs, [BOTH[:1]], "packed").model_inputs()["spans"]
     assert span == (16, None)
 
 
@@ -119,9 +123,10 @@ LAYOUTS = st.sampled_from(get_args(Layout))
 @given(st.integers(0, 10_000), st.integers(3, 30), LAYOUTS)
 def test_shapes_tell_what_make_lays_out(seed: int, max_length: int, layout: Layout) -> None:
     pairs = naive.make_pairs(naive.random_texts(5, seed), max_length)
-    sides: list[tuple[batches.Side, ...]] = [BOTH, ("chosen",), ("rejected",)]
-    items = [Item(pair, sides[(pair + seed) % 3]) for pair in range(5)]
-    for item, (rows, width) in zip(items, batches.shapes(pairs, items, layout), strict=True):
+    choices = [[0, 1], [0], [1]]
+    responses = [np.add(2 * pair, choices[(pair + seed) % 3]) for pair in range(5)]
+    items = Ragged.of(np.concatenate(responses), np.array([len(item) for item in responses]))
+    for item, (rows, width) in zip(responses, batches.shapes(pairs, items, layout), strict=True):
         assert tuple(batches.make(pairs, [item], layout).input_ids.shape) == (rows, width)
 
 
@@ -148,3 +153,26 @@ def test_packed_groups_are_few_and_even() -> None:
     sizes = np.array([(1, tokens) for tokens in (50, 40, 30, 30, 20, 20, 10)])
     groups = batches.micro_batches(sizes, 110, "packed")
     assert [sizes[group, 1].sum() for group in groups] == [100, 100]
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_three_responses_share_a_row_where_they_keep_the_same_prompt(layout: Layout) -> None:
+    texts = [([5, 6], [[7, 8], [9], [1, 2, 3]])]
+    items = Ragged.of(np.arange(3), np.array([3]))
+    for longest, one_row in ((10, layout != "plain"), (4, False)):
+        examples = naive.make_examples(texts, longest, [(0, 1), (0, 2)])
+        batch = batches.make(examples, [np.arange(3)], layout)
+        assert batch.counts.tolist() == [2, 1, 3]
+        assert batch.targets.tolist() == [7, 8, 9, 1, 2, 3]
+        assert batch.shared == one_row
+        (shape,) = batches.shapes(examples, items, layout)
+        assert tuple(shape) == tuple(batch.input_ids.shape)
+    shared = batches.make(naive.make_examples(texts, 10, []), [np.arange(3)], "shared")
+    assert shared.position_ids.tolist() == [[0, 1, 2, 3, 2, 2, 3, 4]]
+    seen = shared.model_inputs()["attention_mask"][0, 0].int().tolist()
+    # The last response sees the prompt and itself.
+    assert seen[5:] == [
+        [1, 1, 0, 0, 0, 1, 0, 0],
+        [1, 1, 0, 0, 0, 1, 1, 0],
+        [1, 1, 0, 0, 0, 1, 1, 1],
+    ]

@@ -1,4 +1,4 @@
-"""Gradients that are added in place against autograd's."""
+"""Gradients added in place against autograd's; attention written out against the kernel's."""
 
 import copy
 from collections.abc import Callable
@@ -6,12 +6,16 @@ from collections.abc import Callable
 import naive
 import pytest
 import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from preference.model import batches, cpu, logits
-from preference.model.batches import BOTH, Item
+from preference.model import batches, cpu
 from preference.model.scorer import Abilities, ResponseLogps
-from preference.store.tables import Pairs
+from preference.store.examples import Examples
+
+ALONE = Accelerator(cpu=True)
 
 
 def padded() -> PreTrainedModel:
@@ -24,15 +28,15 @@ def padded() -> PreTrainedModel:
 
 
 @pytest.fixture
-def pairs() -> Pairs:
+def pairs() -> Examples:
     return naive.make_pairs(naive.random_texts(6), max_length=40)
 
 
-def leave(model: PreTrainedModel, pairs: Pairs, bare: bool) -> dict[str, torch.Tensor]:
+def leave(model: PreTrainedModel, pairs: Examples, bare: bool) -> dict[str, torch.Tensor]:
     """Gradients of two micro-batches, by parameter."""
     scorer = ResponseLogps(model, Abilities("packed", bare))
-    for part in (range(4), range(4, len(pairs))):
-        batch = batches.make(pairs, [Item(pair, BOTH) for pair in part], "packed")
+    for part in (pairs.index.pairs[:4], pairs.index.pairs[4:]):
+        batch = batches.make(pairs, list(part), "packed")
         scorer(batch).square().sum().backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -42,14 +46,14 @@ def leave(model: PreTrainedModel, pairs: Pairs, bare: bool) -> dict[str, torch.T
 def test_gradients_are_autograds(
     made: Callable[[], PreTrainedModel],
     bare: bool,
-    pairs: Pairs,
+    pairs: Examples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpu, "ROWS", 10)
-    monkeypatch.setattr(logits, "WIDTH", 32)
+    monkeypatch.setattr(cpu, "WIDTH", 32)
     plain = made().double()
     ours = copy.deepcopy(plain)
-    cpu.prepare(ours)
+    cpu.accumulate_in_place(ours, ALONE)
     expected, found = leave(plain, pairs, bare), leave(ours, pairs, bare)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
@@ -65,9 +69,9 @@ def test_gradients_are_autograds(
         torch.testing.assert_close(again[name], gradient, rtol=0, atol=0, msg=name)
 
 
-def test_the_gradient_stays_where_it_is(pairs: Pairs) -> None:
+def test_the_gradient_stays_where_it_is(pairs: Examples) -> None:
     model = naive.gpt2()
-    cpu.prepare(model)
+    cpu.accumulate_in_place(model, ALONE)
     weight = model.get_input_embeddings().weight
     before = weight.grad
     leave(model, pairs, bare=True)
@@ -76,10 +80,50 @@ def test_the_gradient_stays_where_it_is(pairs: Pairs) -> None:
     assert weight.grad is before
 
 
-def test_frozen_weights_stay_without_gradients(pairs: Pairs) -> None:
+def test_frozen_weights_stay_without_gradients(pairs: Examples) -> None:
     model = naive.gpt2()
     model.get_input_embeddings().weight.requires_grad_(False)
-    cpu.prepare(model)
+    cpu.accumulate_in_place(model, ALONE)
     found = leave(model, pairs, bare=True)
     assert found
     assert "transformer.wte.weight" not in found
+
+
+def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, tokens, 4, requires_grad=True) for _ in range(3))
+    return q, k, v
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("long", [6, 5])
+def test_attention_written_out_is_that_of_the_kernel(
+    biased: bool, long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "LONG", long)
+    q, k, v = tensors(6)
+    bias = torch.full((6, 6), -torch.inf).triu_(1)
+    bias[4:, 1:4] = -torch.inf
+    given = bias if biased else None
+    theirs = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7
+    )
+    ours = cpu.attention(q, k, v, given, 0.7)
+    torch.testing.assert_close(ours, theirs)
+    direction = torch.randn_like(ours)
+    for one, other in zip(
+        torch.autograd.grad(ours, (q, k, v), direction),
+        torch.autograd.grad(theirs, (q, k, v), direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("long", [6, 5])
+def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "LONG", long)
+    out = cpu.attention(*tensors(6), None, 1.0)
+    saved = [tensor.shape for tensor in out.grad_fn.saved_tensors if tensor is not None]
+    assert ((1, 2, 6, 6) in saved) == (long == 6)

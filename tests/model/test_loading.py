@@ -1,85 +1,32 @@
-"""Models in directories: made, saved, loaded, and refused when they are not what they should be."""
+"""Models in directories: loaded, and refused when they are not what they should be."""
 
-import io
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from model_cases import (
+    assert_same_weights,
+    change_json,
+    gpt2,
+    llama,
+    weights,
+)
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     BertConfig,
     BertLMHeadModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     T5Config,
     ViTConfig,
 )
+from transformers.activations import ACT2FN
 
 from preference.core.errors import InputError
-from preference.core.params import Model, Scratch
-from preference.data import tokens
-from preference.model import base, loading
-from preference.store import checksums
-
-SIZE = Scratch(n_layer=1, n_head=2, n_embd=8, n_positions=32, vocab_size=300)
-
-
-def gpt2(vocabulary: int = 48) -> PreTrainedModel:
-    torch.manual_seed(0)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            n_layer=2,
-            n_head=2,
-            n_embd=8,
-            n_positions=32,
-            vocab_size=vocabulary,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-    )
-
-
-def llama() -> PreTrainedModel:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=32,
-            vocab_size=48,
-        )
-    )
-
-
-def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    return dict(model.state_dict())
-
-
-def assert_same_weights(one: PreTrainedModel, other: PreTrainedModel) -> None:
-    expected, found = weights(one), weights(other)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir()}
-
-
-def change_json(path: Path, **values: object) -> None:
-    """Set keys of a JSON file; None removes one."""
-    settings = {**json.loads(path.read_text()), **values}
-    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+from preference.model import loading
 
 
 class Marker:
@@ -90,53 +37,6 @@ class Marker:
 
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return Path.touch, (self.path,)
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A tiny GPT-2 in a directory, without a tokenizer."""
-    gpt2().save_pretrained(tmp_path / "saved")
-    return tmp_path / "saved"
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `model.base: scratch` makes; shared, so not to be changed."""
-    out = tmp_path_factory.mktemp("models") / "scratch"
-    base.create_base(Model(base="scratch", revision=None, scratch=SIZE), 1, out)
-    return out
-
-
-@pytest.fixture
-def local(scratch: Path, tmp_path: Path) -> Path:
-    """A copy of it, as a user's own directory."""
-    return Path(shutil.copytree(scratch, tmp_path / "local"))
-
-
-@pytest.mark.parametrize("make", [gpt2, llama])
-def test_a_saved_model_comes_back_the_same(
-    tmp_path: Path, make: Callable[[], PreTrainedModel]
-) -> None:
-    model, out = make(), tmp_path / "out"
-    loading.save(model, tokenizer_from=tmp_path, out=out)
-    assert_same_weights(model, loading.load(out))
-    assert_same_weights(model, AutoModelForCausalLM.from_pretrained(out))
-    assert not list(out.glob("*.bin"))
-
-
-def test_a_saved_model_has_the_tokenizer_it_came_with(scratch: Path, tmp_path: Path) -> None:
-    loading.save(gpt2(SIZE.vocab_size), tokenizer_from=scratch, out=tmp_path / "out")
-    found, expected = contents(tmp_path / "out"), contents(scratch)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert found[name] == expected[name]
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == base.EOS
-
-
-def test_saving_replaces_the_earlier_model(saved: Path) -> None:
-    (saved / "stale.safetensors").touch()
-    loading.save(llama(), tokenizer_from=saved, out=saved)
-    assert_same_weights(loading.load(saved), llama())
-    assert not (saved / "stale.safetensors").exists()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -286,157 +186,6 @@ def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
         loading.load(tmp_path)
 
 
-def test_scratch_is_the_same_for_the_same_seed(scratch: Path, tmp_path: Path) -> None:
-    base.create_base(Model(base="scratch", revision=None, scratch=SIZE), 1, tmp_path / "again")
-    assert contents(tmp_path / "again") == contents(scratch)
-
-
-def test_scratch_has_other_weights_for_another_seed(scratch: Path, tmp_path: Path) -> None:
-    base.create_base(Model(base="scratch", revision=None, scratch=SIZE), 2, tmp_path / "other")
-    found, expected = contents(tmp_path / "other"), contents(scratch)
-    # And so has the record of what the files are.
-    for name in ("model.safetensors", checksums.NAME):
-        assert found.pop(name) != expected.pop(name)
-    assert found == expected
-
-
-def test_scratch_loads_with_transformers_alone(scratch: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(scratch)
-    tokenizer = AutoTokenizer.from_pretrained(scratch)
-    assert model.config.model_type == "gpt2"
-    assert (model.config.n_layer, model.config.n_embd, model.config.n_positions) == (1, 8, 32)
-    assert len(tokenizer) == model.get_input_embeddings().num_embeddings == SIZE.vocab_size
-    assert tokenizer.eos_token == base.EOS
-    assert tokenizer.eos_token_id == model.config.eos_token_id
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["\n\nHuman: Where's it?\n\nAssistant: Here.", "  two  spaces\t", "Zürich, 北京, 🙂, \x00"],
-)
-def test_the_tokenizer_of_scratch_gives_texts_back(scratch: Path, text: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(scratch)
-    ids = tokenizer(text, add_special_tokens=False).input_ids
-    assert tokenizer.eos_token_id not in ids
-    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
-
-
-def test_a_directory_with_weights_is_taken_as_it_is(local: Path, tmp_path: Path) -> None:
-    base.create_base(Model(base=str(local), revision=None), 5, tmp_path / "out")
-    assert_same_weights(loading.load(tmp_path / "out"), loading.load(local))
-    tokens.require_same_tokenizer(tmp_path / "out", local)
-
-
-def test_a_directory_without_weights_gets_them_from_the_seed(local: Path, tmp_path: Path) -> None:
-    (local / "model.safetensors").unlink()
-    for name, seed in (("one", 5), ("same", 5), ("other", 6)):
-        base.create_base(Model(base=str(local), revision=None), seed, tmp_path / name)
-    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
-    assert same == one
-    assert other["model.safetensors"] != one["model.safetensors"]
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "one").config.n_layer == 1
-
-
-def refuse(name: str, out: Path, message: str, revision: str | None = None) -> None:
-    with pytest.raises(InputError, match=message):
-        base.create_base(Model(base=name, revision=revision), 0, out)
-    assert not out.exists()
-
-
-def test_a_tokenizer_without_eos_is_refused(local: Path, tmp_path: Path) -> None:
-    change_json(local / "tokenizer_config.json", eos_token=None)
-    refuse(str(local), tmp_path / "out", r"tokenizer_config\.json: no eos_token")
-
-
-def test_a_tokenizer_that_the_model_has_no_embeddings_for_is_refused(
-    local: Path, tmp_path: Path
-) -> None:
-    gpt2(vocabulary=299).save_pretrained(local)
-    refuse(str(local), tmp_path / "out", "ids up to 299, the model 299 embeddings")
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_damaged_tokenizer_is_refused(local: Path, tmp_path: Path, name: str) -> None:
-    (local / name).write_text("{")
-    refuse(str(local), tmp_path / "out", "no usable tokenizer")
-
-
-@pytest.mark.parametrize("make", [gpt2, llama])
-def test_a_directory_without_tokenizer_is_refused(
-    tmp_path: Path, make: Callable[[], PreTrainedModel]
-) -> None:
-    make().save_pretrained(tmp_path / "bare")
-    refuse(str(tmp_path / "bare"), tmp_path / "out", "tokenizer")
-
-
-def test_code_that_comes_with_a_tokenizer_is_not_run(
-    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marker = tmp_path / "marker"
-    (local / "code.py").write_text(
-        "from transformers import PreTrainedTokenizerFast\n"
-        f"open({str(marker)!r}, 'w')\n"
-        "class Own(PreTrainedTokenizerFast): pass\n"
-    )
-    change_json(
-        local / "tokenizer_config.json",
-        tokenizer_class="Own",
-        auto_map={"AutoTokenizer": [None, "code.Own"]},
-    )
-    change_json(local / "config.json", model_type="own")
-    # transformers would ask on the terminal, and someone would say yes.
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
-    refuse(str(local), tmp_path / "out", "local")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("base", ["./nothing", "nothing/at/all", "/nothing/at/all", "~/no-such"])
-def test_a_path_that_does_not_exist_is_refused(tmp_path: Path, base: str) -> None:
-    refuse(base, tmp_path / "out", "no directory with config|no such file or directory")
-
-
-def test_a_file_is_no_base(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    refuse(str(tmp_path / "file"), tmp_path / "out", "no directory with config and tokenizer")
-
-
-@pytest.mark.parametrize("revision", [None, "main", "607a30d", "607A30D783DFA663CAF39E06633721C8"])
-def test_a_hub_id_must_be_pinned_to_a_commit(tmp_path: Path, revision: str | None) -> None:
-    message = r"params\.yaml: model\.base: 'some/model' .* model\.revision must pin it to a commit"
-    refuse("some/model", tmp_path / "out", message, revision)
-
-
-def test_a_refused_base_leaves_the_earlier_one(scratch: Path, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(scratch, tmp_path / "out"))
-    with pytest.raises(InputError):
-        base.create_base(Model(base=str(tmp_path / "nothing"), revision=None), 0, out)
-    assert contents(out) == contents(scratch)
-
-
-def test_the_same_tokenizer_passes(scratch: Path, local: Path) -> None:
-    tokens.require_same_tokenizer(local, scratch)
-
-
-def test_a_model_without_tokenizer_passes(scratch: Path, saved: Path) -> None:
-    tokens.require_same_tokenizer(saved, scratch)
-
-
-def test_another_tokenizer_is_refused(scratch: Path, tmp_path: Path) -> None:
-    larger = Model(
-        base="scratch", revision=None, scratch=SIZE.model_copy(update={"vocab_size": 320})
-    )
-    base.create_base(larger, 1, tmp_path / "larger")
-    with pytest.raises(InputError, match=r"larger: its tokenizer is not that of .*scratch"):
-        tokens.require_same_tokenizer(tmp_path / "larger", scratch)
-
-
-def test_a_damaged_tokenizer_is_not_the_same(scratch: Path, local: Path) -> None:
-    (local / "tokenizer.json").write_text("{")
-    with pytest.raises(InputError, match=r"tokenizer\.json"):
-        tokens.require_same_tokenizer(local, scratch)
-
-
 @pytest.mark.parametrize("make", [gpt2, llama])
 def test_sequences_must_fit_the_positions(make: Callable[[], PreTrainedModel]) -> None:
     model = make()
@@ -460,3 +209,21 @@ def test_an_old_checkpoint_from_the_hub_is_read(prefix: str, tmp_path: Path) -> 
     found = loading.load(tmp_path)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_fast", "gelu_accurate"])
+def test_fused_gelu_is_the_same_function(name: str) -> None:
+    spelled = ACT2FN[name]
+    assert isinstance(spelled, loading.TANH_GELUS)
+    x = torch.linspace(-8, 8, 10_001, dtype=torch.float64, requires_grad=True)
+    fused = nn.GELU(approximate="tanh")
+    torch.testing.assert_close(fused(x), spelled(x), rtol=1e-9, atol=1e-9)
+    ours, theirs = (torch.autograd.grad(f(x).sum(), x)[0] for f in (fused, spelled))
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_loaded_model_has_the_fused_form(tmp_path: Path) -> None:
+    gpt2().save_pretrained(tmp_path)
+    kinds = {type(m) for m in loading.load(tmp_path).modules()}
+    assert nn.GELU in kinds
+    assert not kinds & set(loading.TANH_GELUS)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preference.model import logits
+from preference.model import cpu, logits
 
 TOKENS, WIDTH, VOCABULARY = 23, 8, 40
 
@@ -31,8 +31,8 @@ def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """How the work is divided: 23 tokens, filled up to 24, the vocabulary in parts of 7."""
     monkeypatch.setattr(logits, "MULTIPLE", 4)
     if request.param != "whole":
-        monkeypatch.setattr(logits, "WIDTH", 7)
-        monkeypatch.setattr(logits, "BLOCK", 5 * 7)
+        monkeypatch.setattr(cpu, "WIDTH", 7)
+        monkeypatch.setattr(cpu, "BLOCK", 5 * 7)
     if request.param == "narrow":
         monkeypatch.setattr(logits, "CHUNK", 3 * 24)
     if request.param == "recomputed":

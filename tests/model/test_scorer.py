@@ -21,24 +21,27 @@ from transformers import (
 from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.scorer import Abilities, ResponseLogps, probe
-from preference.store.tables import Pairs
+from preference.store.examples import Examples, Ragged
 
 LAYOUTS: tuple[Layout, ...] = ("plain", "shared", "packed")
 MODELS = {"gpt2": naive.gpt2, "llama": naive.llama}
 
 
 def scored(
-    model: PreTrainedModel, pairs: Pairs, abilities: Abilities, tokens_per_batch: int = 10_000
+    model: PreTrainedModel, pairs: Examples, abilities: Abilities, tokens_per_batch: int = 10_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and counts of all pairs, (pairs, 2) each, through micro-batches."""
-    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
-    sums, counts = np.zeros((len(pairs), 2)), np.zeros((len(pairs), 2), dtype=int)
+    """Sums and counts of all responses, through micro-batches."""
+    # Those to one prompt together, as they stand.
+    items = Ragged.of(np.arange(len(pairs.responses)), pairs.index.counts)
+    sums, counts = np.zeros((2, len(pairs.responses)))
     sizes = batches.shapes(pairs, items, abilities.layout)
     with torch.no_grad():
         for group in batches.micro_batches(sizes, tokens_per_batch, abilities.layout):
-            batch = batches.make(pairs, [items[i] for i in group], abilities.layout)
-            sums[group] = ResponseLogps(model, abilities)(batch).view(-1, 2).numpy()
-            counts[group] = batch.counts.view(-1, 2).numpy()
+            chosen = [items[item] for item in group]
+            batch = batches.make(pairs, chosen, abilities.layout)
+            responses = np.concatenate(chosen)
+            sums[responses] = ResponseLogps(model, abilities)(batch).numpy()
+            counts[responses] = batch.counts.numpy()
     return sums, counts
 
 
@@ -53,10 +56,8 @@ def test_all_layouts_equal_single_sequences(
     pairs = naive.make_pairs(naive.random_texts(40), max_length)
     expected = naive.score(model, pairs)
     sums, counts = scored(model, pairs, Abilities(layout, bare), tokens_per_batch=150)
-    np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-9)
-    np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-9)
-    assert counts[:, 0].tolist() == expected.chosen_tokens.tolist()
-    assert counts[:, 1].tolist() == expected.rejected_tokens.tolist()
+    np.testing.assert_allclose(sums, expected.logps, rtol=1e-9)
+    assert counts.tolist() == expected.tokens.tolist()
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -66,17 +67,16 @@ def test_float32_equals_float64_to_rounding(kind: str, max_length: int) -> None:
     expected = naive.score(MODELS[kind]().double(), pairs)
     for layout in LAYOUTS:
         sums, _ = scored(MODELS[kind](), pairs, Abilities(layout, bare_output=True))
-        np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-5)
-        np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-5)
+        np.testing.assert_allclose(sums, expected.logps, rtol=1e-5)
 
 
 def test_cut_pairs_are_among_the_cases() -> None:
     pairs = naive.make_pairs(naive.random_texts(40), 15)
-    different = pairs.chosen_prompt_tokens != pairs.rejected_prompt_tokens
+    different = np.not_equal(*pairs.prompt_tokens[pairs.index.pairs].T)
     same_but_cut = ~different & (pairs.longest == 15)
     assert different.sum() > 5
     assert same_but_cut.sum() > 5
-    assert (naive.make_pairs(naive.random_texts(40), 4).chosen_prompt_tokens == 0).sum() > 5
+    assert (naive.make_pairs(naive.random_texts(40), 4).prompt_tokens == 0).sum() > 10
 
 
 tokens = st.lists(st.integers(0, naive.VOCABULARY - 1), max_size=9)
@@ -109,7 +109,7 @@ def test_any_pairs_score_the_same_in_all_layouts(
 @pytest.mark.parametrize("kind", MODELS)
 def test_gradients_of_all_layouts_agree(kind: str) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 20)
-    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+    items = list(pairs.index.pairs)
     gradients = []
     for layout in LAYOUTS:
         model = MODELS[kind]().double()
@@ -127,7 +127,7 @@ def test_gradients_of_all_layouts_agree(kind: str) -> None:
 @pytest.mark.parametrize("kind", MODELS)
 def test_bf16_gradients_are_as_near_to_float32_as_the_slow_layouts_are(kind: str) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 40)
-    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+    items = list(pairs.index.pairs)
 
     def gradient(layout: Layout, bf16: bool) -> torch.Tensor:
         model = MODELS[kind]()
@@ -187,8 +187,7 @@ def test_probe_refuses_a_shortcut_that_changes_numbers(
     pairs = naive.make_pairs(naive.random_texts(20, longest=18), 40)
     expected = naive.score(model, pairs)
     sums, _ = scored(model, pairs, abilities)
-    np.testing.assert_allclose(sums[:, 0], expected.chosen_logp, rtol=1e-5)
-    np.testing.assert_allclose(sums[:, 1], expected.rejected_logp, rtol=1e-5)
+    np.testing.assert_allclose(sums, expected.logps, rtol=1e-5)
 
 
 def test_probe_leaves_the_model_as_it_was() -> None:
@@ -196,3 +195,16 @@ def test_probe_leaves_the_model_as_it_was() -> None:
     probe(model, 20)
     assert model.training
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("max_length", [60, 9])
+def test_many_responses_to_a_prompt_equal_single_sequences(
+    kind: str, layout: Layout, max_length: int
+) -> None:
+    texts = [(prompt, [one, other, prompt]) for prompt, one, other in naive.random_texts(12)]
+    examples = naive.make_examples(texts, max_length, [])
+    model = MODELS[kind]().double()
+    sums, _ = scored(model, examples, Abilities(layout, True), tokens_per_batch=150)
+    np.testing.assert_allclose(sums, naive.score(model, examples).logps, rtol=1e-9)

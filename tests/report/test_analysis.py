@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
+import naive
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,12 +15,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from preference.core.errors import InputError
 from preference.report import analysis
-from preference.store.tables import Scores
+from preference.store.scores import Scores
 
 
 def scores(chosen: list[float], rejected: list[float], tokens: int = 2) -> Scores:
-    counts = np.full(len(chosen), tokens)
-    return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
+    counts = [tokens] * len(chosen)
+    return naive.make_scores((chosen, counts), (rejected, counts))
 
 
 def test_shares_have_wilsons_interval() -> None:
@@ -28,6 +29,13 @@ def test_shares_have_wilsons_interval() -> None:
     low, high = proportion_confint(13, 40, method="wilson")
     assert (found.at, found.pairs, found.value) == ("a", 40, 13 / 40)
     assert [found.low, found.high] == pytest.approx([low, high])
+
+
+def test_means_have_students_interval() -> None:
+    found = analysis.mean("a", np.array([1.0, 2.0, 3.0]))
+    half = 4.302652729911275 / math.sqrt(3)
+    assert (found.at, found.pairs, found.value) == ("a", 3, 2.0)
+    assert [found.low, found.high] == pytest.approx([2 - half, 2 + half])
 
 
 def test_length_groups_by_hand() -> None:
@@ -65,10 +73,19 @@ def test_every_pair_is_in_one_turn_group(turns: list[int]) -> None:
     assert sum(inside.sum() for _, inside in groups) == len(turns)
 
 
-def test_accuracy_by_group() -> None:
-    groups = [("a", np.array([True, True, False])), ("b", np.array([False, False, True]))]
-    found = analysis.by_group(groups, np.array([True, False, True]))
-    assert [(p.at, p.value, p.pairs) for p in found] == [("a", 0.5, 2), ("b", 1.0, 1)]
+def test_groups_of_nothing() -> None:
+    nothing = np.array([], dtype=int)
+    assert analysis.length_groups(nothing) == analysis.turn_groups(nothing) == []
+
+
+def test_turn_groups_by_hand() -> None:
+    found = analysis.turn_groups(np.array([7, 1, 6, 3, 0, 1]))
+    assert [(label, inside.nonzero()[0].tolist()) for label, inside in found] == [
+        ("0", [4]),
+        ("1", [1, 5]),
+        ("3", [3]),
+        ("6+", [0, 2]),
+    ]
 
 
 def test_calibration_by_hand() -> None:
@@ -108,12 +125,27 @@ def test_preference_logits_are_those_of_dpo() -> None:
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=50),
 )
 def test_histograms_hold_every_pair_once(one: list[float], other: list[float]) -> None:
-    rows = analysis.histogram({"a": np.array(one), "b": np.array(other)}, bins=7)
-    assert len(rows) == 14
-    for model in "ab":
-        own = [row for row in rows if row["model"] == model]
-        assert sum(float(row["share"]) for row in own) == pytest.approx(1)
-        assert all(a["to"] == b["from"] for a, b in pairwise(own))
+    found = analysis.histograms({"a": np.array(one), "b": np.array(other)}, bins=7)
+    assert list(found) == ["a", "b"]
+    for rows in found.values():
+        assert len(rows) == 7
+        assert sum(row["share"] for row in rows) == pytest.approx(1)
+        assert all(a["to"] == b["from"] for a, b in pairwise(rows))
+
+
+def test_histograms_by_hand() -> None:
+    # Two models far apart: each lies in a bar of its own.
+    values = np.linspace(0, 2, 201)
+    found = analysis.histograms({"a": values, "b": np.full(5, 100.0)}, bins=2)
+    low, high = np.quantile([*values, *[100.0] * 5], [0.005, 0.995])
+    middle = (low + high) / 2
+    edges = [[low, middle], [middle, high]]
+    for model, shares in (("a", [1.0, 0.0]), ("b", [0.0, 1.0])):
+        assert [[row["from"], row["to"]] for row in found[model]] == pytest.approx(np.array(edges))
+        assert [row["share"] for row in found[model]] == shares
+    # One value has a bar around it.
+    (row,) = analysis.histograms({"a": np.array([3.0, 3.0])}, bins=1)["a"]
+    assert row == {"from": 2.5, "to": 3.5, "share": 1.0}
 
 
 def test_curves_are_read_as_training_writes_them(tmp_path: Path) -> None:
@@ -130,7 +162,7 @@ def test_curves_are_read_as_training_writes_them(tmp_path: Path) -> None:
 @given(st.integers(0, 1000))
 def test_thinned_curves_keep_their_mean(length: int) -> None:
     curve = [(float(i), math.sin(i)) for i in range(length)]
-    found = list(analysis.thinned(curve, most=50))
+    found = analysis.thinned(curve, most=50)
     assert len(found) == min(50, length)
     if length and length % 50 == 0:
         means = np.mean(found, axis=0), np.mean(curve, axis=0)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from settings import params
 
 from preference.report import markdown
 
@@ -36,3 +37,15 @@ def test_a_bar_ends_no_cell() -> None:
         "| --- | ---: | :---: |",
         "| x\\|y | 1 |  |",
     ]
+
+
+def test_params_are_as_their_file_has_them() -> None:
+    found = dict(markdown.params(params("bf16", "cpu")))
+    assert found["seed"] == "0"
+    assert found["data.source"] == "demo"
+    assert found["data.revision"] == "null"
+    assert found["sft.dropout"] == "false"
+    assert found["train.kto.target_kl"] == "0.0"
+    assert found["precision"] == "bf16"
+    # They change speed, and never results.
+    assert not [name for name in found if name.startswith("runtime.")]

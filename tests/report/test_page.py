@@ -12,12 +12,13 @@ import project
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from report_cases import NAMES, dialogue, dialogues, examples_of, results_of
 from scipy.special import log_ndtr
-from settings import params
 
-from preference.data.formats.hh import Pair
-from preference.report import figures, markdown, page, published, results
-from preference.store.tables import Pairs, Ragged, Scores
+from preference.report import comparison, figures, markdown, page, results, verdict
+from preference.report.verdict import Outcome
+from preference.store.examples import Examples
+from preference.store.texts import Text
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -29,7 +30,6 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NAMES = ("baseline", "SFT", "SFT + DPO")
 MARKUP = (
     "<img src=x onerror=\"document.title='broken in'\"><script>alert(1)</script>{{ 7 * 7 }}"
     "</script>&amp;"
@@ -65,51 +65,37 @@ def opened(browser: Browser, file: Path, **options: Any) -> Iterator[Page]:
     context.close()
 
 
-def write(place: Path, texts: list[Pair], outcome: results.Outcome | None = None) -> Path:
+def write(
+    place: Path,
+    texts: list[Text],
+    outcome: Outcome | None = None,
+    prepared: Examples | None = None,
+) -> Path:
     """The page of made-up models over these pairs."""
-    random = np.random.default_rng(0)
-    count = len(texts)
-    tokens = random.integers(5, 90, (2, count))
-    scores = {}
-    for number, name in enumerate(NAMES):
-        means = random.normal(-2, 0.6, (2, count)) + np.array([[0.2 * number], [0]])
-        sums = means * tokens
-        scores[name] = Scores(np.arange(count) * 2, sums[0], tokens[0], sums[1], tokens[1])
-    settings = params("fp32", "cpu")
-    shown = figures.Results(settings, scores, texts, (place / "sft", place / "train"))
+    shown = results_of(place, texts)
     metrics = {
         name: {f"{m}{end}": 0.5 for m in markdown.METRICS for end in ("", "_low", "_high")}
         for name in NAMES
     }
-    compared = results.compare(scores[NAMES[0]], scores[NAMES[2]], normalize=True)
-    offsets = np.arange(count + 1)
-    ids = Ragged(np.zeros(count, dtype=np.int32), offsets)
-    ones = np.ones(count, dtype=np.int32)
+    compared = comparison.compare(shown.scores[NAMES[0]], shown.scores[NAMES[2]], normalize=True)
     file = place / "report.html"
     file.write_text(
         page.render(
             shown,
-            figures.sections(shown),
+            figures.figures(shown),
             results.rows(metrics, {"SFT + DPO - baseline": compared}, 4),
-            outcome or results.Outcome(published.NOTHING_PUBLISHED),
-            prepared=Pairs(np.arange(count) * 2, ids, ids, ids, ones, ones),
-            answers=[page.Answer(MARKUP, dict.fromkeys(NAMES, MARKUP))],
+            outcome or Outcome(verdict.NOTHING_PUBLISHED),
+            prepared or examples_of(texts),
+            answers=[
+                {
+                    "question": MARKUP,
+                    "prompt": MARKUP,
+                    "texts": [(name, MARKUP) for name in NAMES],
+                }
+            ],
         )
     )
     return file
-
-
-def made_up(count: int) -> list[Pair]:
-    random = np.random.default_rng(1)
-    words = ["the", "a", "road", "town", "market", "bread", "answer", "perhaps", "never", "kind"]
-
-    def text(length: int) -> str:
-        return " ".join(random.choice(words, length))
-
-    return [
-        Pair(f"\n\nHuman: number {i} {text(60)}\n\nAssistant:", text(80), text(80))
-        for i in range(count)
-    ]
 
 
 def test_the_defaults_report(browser: Browser, finished: Path) -> None:
@@ -120,7 +106,7 @@ def test_the_defaults_report(browser: Browser, finished: Path) -> None:
         for row in found.query_selector_all("#results tbody tr"):
             cells = [cell.inner_text() for cell in row.query_selector_all("th, td")]
             assert f"| {' | '.join(cells)} |" in table
-        assert published.NOTHING_PUBLISHED in found.inner_text("#verdict")
+        assert verdict.NOTHING_PUBLISHED in found.inner_text("#verdict")
         assert found.locator("figure svg").count() >= 11
         assert found.locator("#answers details").count() == 8
         assert found.inner_text("#count") == "40 of 40 pairs"
@@ -134,9 +120,9 @@ def test_the_defaults_report(browser: Browser, finished: Path) -> None:
 
 
 def test_no_text_of_the_data_becomes_markup(browser: Browser, tmp_path: Path) -> None:
-    texts = [Pair(f"\n\nHuman: {MARKUP}\n\nAssistant:", MARKUP, MARKUP + "2"), *made_up(3)]
+    texts = [dialogue(0, MARKUP, MARKUP, MARKUP + "2"), *dialogues(4)[1:]]
     rows = [["SFT", "margin", *["0.1"] * 4, "consistent", MARKUP]]
-    outcome = results.Outcome(MARKUP, rows, MARKUP, MARKUP)
+    outcome = Outcome(MARKUP, rows, MARKUP, MARKUP)
     with opened(browser, write(tmp_path, texts, outcome)) as found:
         assert found.locator("img").count() == 0
         assert found.inner_text("#verdict").count(MARKUP) == 4
@@ -159,7 +145,7 @@ def order(found: Page) -> list[int]:
 
 
 def test_pairs_are_searched_filtered_and_sorted(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, write(tmp_path, made_up(1000))) as found:
+    with opened(browser, write(tmp_path, dialogues(1000))) as found:
         assert order(found)[:3] == [0, 2, 4]
         found.fill("#search", "NUMBER 77")
         counted(found, 11)
@@ -187,8 +173,53 @@ def test_pairs_are_searched_filtered_and_sorted(browser: Browser, tmp_path: Path
         assert "No pair fits" in found.inner_text("#pair")
 
 
+def test_a_pair_is_shown_with_its_turns_and_its_own_responses(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Of a ranking, whose second response is in two pairs, and of a prompt that nobody says."""
+    turns = [("user", "Why?"), ("assistant", "Because."), ("user", "And then?")]
+    texts = [
+        Text(3, "Why? Because. And then?", turns, ["one", "two", "three"], [(2, 1), (1, 0)]),
+        Text(5, "Once upon", [("", "Once upon")], ["a time", "a table"], [(0, 1)]),
+    ]
+    scores = results_of(tmp_path, texts).scores[NAMES[2]]
+    with opened(browser, write(tmp_path, texts)) as found:
+        assert order(found) == [3, 3, 5]
+        assert found.locator("#list .words").all_inner_texts() == ["And then?"] * 2 + ["Once upon"]
+        for place, (chosen, rejected) in enumerate([("three", "two"), ("two", "one")]):
+            found.locator("#list .row").nth(place).click()
+            said = found.locator("#pair .turn").all_inner_texts()
+            assert said == ["User\nWhy?", "Assistant\nBecause.", "User\nAnd then?"]
+            sides = scores.index.pairs[place]
+            assert found.locator("#pair .responses > div").all_inner_texts() == [
+                f"chosen, {scores.tokens[sides[0]]} tokens\n{chosen}",
+                f"rejected, {scores.tokens[sides[1]]} tokens\n{rejected}",
+            ]
+            cells = found.locator("#pair tr").last.locator("td").all_inner_texts()
+            means = (scores.logps / scores.tokens)[sides]
+            shown = [float(cell.replace("\u2212", "-")) for cell in cells]
+            assert shown == pytest.approx([*means, means[0] - means[1]], abs=0.0006)
+        found.locator("#list .row").nth(2).click()
+        assert found.locator("#pair .turn").all_inner_texts() == ["Once upon"]
+        found.fill("#search", "BECAUSE")
+        counted(found, 2, 3)
+
+
+def test_pairs_that_fill_the_models_room_are_marked(browser: Browser, tmp_path: Path) -> None:
+    texts = dialogues(3)
+    prepared = examples_of(texts)
+    # The rejected response of the second pair: with its prompt 8 tokens, as many as there may be.
+    prepared.prompt_tokens[3] = 7
+    with opened(browser, write(tmp_path, texts, prepared=prepared)) as found:
+        assert "data.max_length" not in found.inner_text("#pair")
+        found.select_option("#filter", "as long as max_length allows")
+        counted(found, 1, 3)
+        assert order(found) == [2]
+        assert "as many tokens of it as data.max_length allows" in found.inner_text("#pair")
+
+
 def test_the_keyboard_moves_through_the_pairs(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, write(tmp_path, made_up(500))) as found:
+    with opened(browser, write(tmp_path, dialogues(500))) as found:
         found.focus("#list")
         for key, row in (
             ("ArrowDown", 2),
@@ -205,7 +236,7 @@ def test_the_keyboard_moves_through_the_pairs(browser: Browser, tmp_path: Path) 
 
 @pytest.mark.parametrize("count", [1000, 8552])
 def test_thousands_of_pairs_stay_fluent(count: int, browser: Browser, tmp_path: Path) -> None:
-    file = write(tmp_path, made_up(count))
+    file = write(tmp_path, dialogues(count))
     began = time.perf_counter()
     with opened(browser, file) as found:
         seconds = {"open": time.perf_counter() - began}
@@ -246,5 +277,7 @@ def test_it_fits_phone_and_screen_in_both_colours(
 def test_two_runs_write_the_same_page(another: Path, finished: Path) -> None:
     done = project.run(another, "python", "-m", "stages.report")
     assert done.returncode == 0, done.stderr
-    for name in ("results/report.html", "results/chart.svg", "results/table.md"):
-        assert (another / name).read_bytes() == (finished / name).read_bytes()
+    for name in ("report.html", "chart.svg", "table.md", "card.md", "comparison.json"):
+        assert (another / "results" / name).read_bytes() == (
+            finished / "results" / name
+        ).read_bytes()

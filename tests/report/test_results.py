@@ -3,15 +3,13 @@
 import math
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from preference.core.errors import InputError
-from preference.data.formats.hh import Pair
 from preference.evaluation.statistics import Difference
 from preference.report import results
-from preference.store.tables import RAW, Scores, writing
+from preference.report.comparison import Comparison
+from preference.report.verdict import Outcome
 from preference.store.text import write_json
 
 BASELINE = {
@@ -40,16 +38,11 @@ LOST = {
 }
 
 
-def scores(chosen: list[float], rejected: list[float], tokens: list[int]) -> Scores:
-    counts = np.array(tokens)
-    return Scores(np.arange(len(chosen)), np.array(chosen), counts, np.array(rejected), counts)
-
-
-NOTHING = results.Outcome("Nothing is published.")
+NOTHING = Outcome("Nothing is published.")
 
 
 def markdown(
-    models: dict[str, dict[str, float]], comparisons: dict[str, results.Comparison], decimals: int
+    models: dict[str, dict[str, float]], comparisons: dict[str, Comparison], decimals: int
 ) -> str:
     return results.table(results.rows(models, comparisons, decimals), NOTHING)
 
@@ -107,29 +100,6 @@ def test_p_values(p_value: float, shown: str) -> None:
     assert f"| {shown} |\n\n" in markdown({}, {"other": comparison}, 1)
 
 
-def test_compare_pairs_the_two_models_pair_by_pair() -> None:
-    before = scores([-4.0, -2.0, -6.0], [-2.0, -4.0, -2.0], tokens=[2, 2, 2])
-    after = scores([-2.0, -2.0, -4.0], [-4.0, -6.0, -2.0], tokens=[2, 2, 2])
-    # Mean margins -1, 1, -2 become 1, 2, -1: one pair gained, and margins up by 2, 1, 1.
-    found = results.compare(before, after, normalize=True)
-    assert list(found) == ["pair_acc", "margin"]
-    assert found["pair_acc"].difference == pytest.approx(1 / 3)
-    assert found["pair_acc"].p_value == 1
-    assert found["margin"].difference == pytest.approx(4 / 3)
-    # Mean 4/3, standard error 1/3, t quantile for 2 degrees of freedom 4.302653.
-    assert found["margin"].low == pytest.approx((4 - 4.302652729911275) / 3)
-    assert found["margin"].high == pytest.approx((4 + 4.302652729911275) / 3)
-    # For 2 degrees of freedom: 1 - t / sqrt(t^2 + 2), t = 4.
-    assert found["margin"].p_value == pytest.approx(1 - 4 / math.sqrt(18))
-
-
-def test_compare_uses_means_or_sums() -> None:
-    before = scores([-4.0, -4.0], [-4.0, -4.0], tokens=[2, 4])
-    after = scores([-2.0, -2.0], [-4.0, -4.0], tokens=[2, 4])
-    assert results.compare(before, after, normalize=True)["margin"].difference == 0.75
-    assert results.compare(before, after, normalize=False)["margin"].difference == 2
-
-
 def test_metrics_are_read_as_written(tmp_path: Path) -> None:
     write_json(tmp_path / "final.json", FINAL)
     assert results.read_metrics(tmp_path / "final.json") == FINAL
@@ -142,30 +112,3 @@ def test_metrics_that_cannot_be_read_are_named(tmp_path: Path, content: str | No
         path.write_text(content)
     with pytest.raises(InputError, match=r"final\.json: cannot be read .*; run dvc repro"):
         results.read_metrics(path)
-
-
-def test_texts_are_those_of_the_prepared_rows(tmp_path: Path) -> None:
-    raw = tmp_path / "test.parquet"
-    dialogues = [f"\n\nHuman: {i}?\n\nAssistant: " for i in range(4)]
-    columns = {"chosen": [d + "yes" for d in dialogues], "rejected": [d + "no" for d in dialogues]}
-    columns["rejected"][2] = columns["chosen"][2]
-    columns["chosen"][3] = "\n\nHuman: other\n\nAssistant: yes"
-    with writing(raw, RAW) as writer:
-        writer.write_table(pa.table(columns, schema=RAW))
-    prompts = [d.rstrip() for d in dialogues]
-    assert results.read_texts(raw, np.array([1, 2])) == [
-        Pair(prompts[1], "yes", "no"),
-        Pair(prompts[2], "yes", "yes"),
-    ]
-    assert results.read_texts(raw, np.array([], dtype=int)) == []
-    with pytest.raises(InputError, match=r"test\.parquet: has no row 4"):
-        results.read_texts(raw, np.array([4]))
-
-
-def test_comparisons_are_written_flat() -> None:
-    assert results.flat({("sft", "final"): {"margin": LOST["margin"]}}) == {
-        "final_vs_sft_margin_difference": -0.0012,
-        "final_vs_sft_margin_low": -0.02,
-        "final_vs_sft_margin_high": 0.0176,
-        "final_vs_sft_margin_p_value": 0.001,
-    }

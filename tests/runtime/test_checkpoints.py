@@ -1,38 +1,30 @@
 """What a run keeps to go on from: found by the same run alone, whole or passed over."""
 
-import copy
 import logging
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import naive
 import numpy as np
 import pytest
+import sessions
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from scorers import PACKED, Killed
 from settings import train
 from torch import Tensor, nn
 
 from preference.core import signals
 from preference.core.errors import InputError
-from preference.evaluation import scoring
-from preference.model.batches import Batch
-from preference.model.scorer import Abilities, ResponseLogps
-from preference.objectives import objective
-from preference.objectives.objective import Objective
+from preference.model.scorer import ResponseLogps
+from preference.objectives import sft
 from preference.runtime.checkpoints import ROOT, Checkpoints
-from preference.store.tables import Pairs
+from preference.store.examples import Examples
 from preference.training import loop
 from preference.training.curves import Curves
-from preference.training.gradients import Gradients
-
-PACKED = Abilities("packed", bare_output=True)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing handles it."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +33,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pairs() -> Pairs:
+def pairs() -> Examples:
     return naive.make_pairs(naive.random_texts(10), 30)
 
 
 def fit(
-    pairs: Pairs,
+    pairs: Examples,
     before_step: Callable[[int], None] = lambda step: None,
     *,
     minutes: float | None = 0,
@@ -56,37 +48,26 @@ def fit(
     **facts: object,
 ) -> dict[str, Tensor]:
     """Train two epochs of 3 steps with checkpoints; the trained weights."""
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    sft = objective.sft(pairs)
+    task = sft.task(pairs)
     steps = 0
 
-    def loss(logps: Tensor, counts: Tensor, index: np.ndarray) -> Tensor:
+    def loss(logps: Tensor, counts: Tensor, index: np.ndarray, statistic: Tensor | None) -> Tensor:
         nonlocal steps
         steps += 1
         before_step(steps)
-        return sft.loss(logps, counts, index)
+        return task.loss(logps, counts, index, statistic)
 
     scorer = ResponseLogps(naive.gpt2(), PACKED)
-    with Checkpoints(
-        "test",
-        accelerator,
-        minutes=minutes,
-        determined_by=[sorted(facts.items())],
-    ) as checkpoints:
+    session = sessions.make(seed=3, minutes=minutes, determined_by=[sorted(facts.items())])
+    with sessions.opened(session):
         loop.fit(
             scorer,
-            Objective(sft.unit, sft.items, sft.weights, loss, examples),
-            pairs,
+            replace(task, loss=loss, counted=examples),
             train(epochs=2, batch_size=4 * examples, dropout=dropout),
-            accelerator,
-            seed=3,
-            tokens_per_batch=10_000,
+            session,
             evaluate=lambda model: {"pair_acc": next(model.parameters()).sum().item()},
             save=save,
             curves=Path("curves"),
-            description="test",
-            checkpoints=checkpoints,
         )
     return scorer.state_dict()
 
@@ -109,7 +90,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize(("step", "examples"), [(1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (5, 2)])
 def test_a_run_goes_on_where_it_was_and_ends_the_same(
-    step: int, examples: int, pairs: Pairs, caplog: pytest.LogCaptureFixture
+    step: int, examples: int, pairs: Examples, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With dropout, so that the random numbers must go on, too."""
     caplog.set_level(logging.INFO)
@@ -127,7 +108,7 @@ def test_a_run_goes_on_where_it_was_and_ends_the_same(
     assert not (ROOT / "test").exists()
 
 
-def test_another_run_starts_anew(pairs: Pairs, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_run_starts_anew(pairs: Examples, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     # First: a run that ends well removes what others have kept.
     expected = fit(pairs, minutes=None)
@@ -140,7 +121,7 @@ def test_another_run_starts_anew(pairs: Pairs, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "position.json"])
 def test_a_damaged_checkpoint_is_named_and_passed_over(
-    name: str, pairs: Pairs, caplog: pytest.LogCaptureFixture
+    name: str, pairs: Examples, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     expected = fit(pairs)
@@ -155,7 +136,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert f"goes on after step 3, from {before}" in caplog.text
 
 
-def test_half_a_checkpoint_is_none(pairs: Pairs, caplog: pytest.LogCaptureFixture) -> None:
+def test_half_a_checkpoint_is_none(pairs: Examples, caplog: pytest.LogCaptureFixture) -> None:
     """One that was being written when the process ended, and one that lost a file."""
     caplog.set_level(logging.INFO)
     expected = fit(pairs)
@@ -170,7 +151,7 @@ def test_half_a_checkpoint_is_none(pairs: Pairs, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_waits_for_the_end_of_the_step(
-    number: signal.Signals, pairs: Pairs, caplog: pytest.LogCaptureFixture
+    number: signal.Signals, pairs: Examples, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     expected = fit(pairs)
@@ -191,7 +172,7 @@ def test_a_signal_waits_for_the_end_of_the_step(
 def test_a_signal_late_in_a_step_is_heard_in_the_next(
     step: int,
     kept: int,
-    pairs: Pairs,
+    pairs: Examples,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -213,7 +194,7 @@ def test_a_signal_late_in_a_step_is_heard_in_the_next(
     assert f"goes on after step {kept}" in caplog.text
 
 
-def test_curves_never_stand_beside_a_model_that_could_not_be_saved(pairs: Pairs) -> None:
+def test_curves_never_stand_beside_a_model_that_could_not_be_saved(pairs: Examples) -> None:
     def full(model: nn.Module) -> None:
         raise OSError(28, "No space left on device")
 
@@ -226,148 +207,34 @@ def test_curves_never_stand_beside_a_model_that_could_not_be_saved(pairs: Pairs)
     assert written() != before
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_good_state(pairs: Pairs) -> None:
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    sft = objective.sft(pairs)
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(pairs: Examples) -> None:
+    task = sft.task(pairs)
     calls: list[int] = []
 
-    def broken(logps: Tensor, counts: Tensor, index: np.ndarray) -> Tensor:
+    def broken(
+        logps: Tensor, counts: Tensor, index: np.ndarray, statistic: Tensor | None
+    ) -> Tensor:
         calls.append(len(index))
-        return sft.loss(logps, counts, index) * (float("nan") if len(calls) == 3 else 1)
+        found = task.loss(logps, counts, index, statistic)
+        return found * (float("nan") if len(calls) == 3 else 1)
 
-    checkpoints = Checkpoints("test", accelerator, minutes=0)
+    session = sessions.make(seed=3, minutes=0)
     with (
         pytest.raises(
             InputError, match=r"loss is nan.* step 3 \(rows \[.*kept in .*/test/\w+/000000002"
         ),
-        checkpoints,
+        sessions.opened(session),
     ):
         loop.fit(
             ResponseLogps(naive.gpt2(), PACKED),
-            Objective(sft.unit, sft.items, sft.weights, broken),
-            pairs,
+            replace(task, loss=broken),
             train(epochs=2, batch_size=4),
-            accelerator,
-            seed=3,
-            tokens_per_batch=10_000,
+            session,
             evaluate=lambda model: {},
             curves=Path("curves"),
-            description="test",
-            checkpoints=checkpoints,
         )
     assert (next(ROOT.glob("test/*/000000002")) / "model.safetensors").exists()
     assert not Path("curves").exists()
-
-
-class Small(ResponseLogps):
-    """A scorer on a device that has memory for so many tokens only."""
-
-    tokens = 0
-    refused = 0
-
-    def forward(self, batch: Batch) -> Tensor:
-        if batch.input_ids.numel() > self.tokens:
-            self.refused += 1
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-        return super().forward(batch)
-
-
-def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
-    pairs: Pairs, caplog: pytest.LogCaptureFixture
-) -> None:
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    model = naive.gpt2()
-    large, small = ResponseLogps(copy.deepcopy(model), PACKED), Small(model, PACKED)
-    small.tokens = 130
-    found = []
-    for scorer in (large, small):
-        gradients = Gradients(scorer, objective.sft(pairs), pairs, "packed", accelerator, 10_000)
-        loss = gradients.leave(np.arange(len(pairs)))
-        found.append((loss, {name: p.grad for name, p in scorer.named_parameters()}))
-    assert small.refused
-    assert "out of memory: micro-batches of" in caplog.text
-    (expected, grads), (loss, others) = found
-    assert loss == pytest.approx(expected, rel=1e-6)
-    for name, grad in grads.items():
-        torch.testing.assert_close(others[name], grad, rtol=1e-4, atol=1e-6)
-    small.tokens = 5
-    with pytest.raises(InputError, match="out of memory with one of the pairs at a time"):
-        gradients.leave(np.arange(len(pairs)))
-
-
-def test_scoring_splits_what_does_not_fit(pairs: Pairs) -> None:
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    scorer = Small(naive.gpt2(), PACKED)
-    scorer.tokens = 10_000
-    expected = scoring.score(scorer, pairs, accelerator, 10_000, "all")
-    scorer.tokens = 130
-    found = scoring.score(scorer, pairs, accelerator, 10_000, "parts")
-    assert scorer.refused
-    np.testing.assert_allclose(found.chosen_logp, expected.chosen_logp, rtol=1e-5)
-    np.testing.assert_allclose(found.rejected_logp, expected.rejected_logp, rtol=1e-5)
-    np.testing.assert_array_equal(found.rejected_tokens, expected.rejected_tokens)
-    scorer.tokens = 5
-    with pytest.raises(InputError, match="out of memory with one pair at a time"):
-        scoring.score(scorer, pairs, accelerator, 10_000, "none")
-
-
-class Mortal(ResponseLogps):
-    """A scorer whose process ends, or is asked to stop, before the given pass."""
-
-    passes = 0
-    last = 10**9
-    number: signal.Signals | None = None
-
-    def forward(self, batch: Batch) -> Tensor:
-        if self.passes == self.last:
-            if self.number is None:
-                raise Killed
-            signal.raise_signal(self.number)
-        self.passes += 1
-        return super().forward(batch)
-
-
-def test_scoring_goes_on_where_it_was(pairs: Pairs) -> None:
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    scorer = Mortal(naive.gpt2(), PACKED)
-    expected = scoring.score(scorer, pairs, accelerator, 60, "reference: train")
-    whole, scorer.passes, scorer.last = scorer.passes, 0, 4
-    with pytest.raises(Killed), Checkpoints("test", accelerator, minutes=0) as checkpoints:
-        scoring.score(scorer, pairs, accelerator, 60, "reference: train", checkpoints)
-    scorer.passes, scorer.last = 0, 10**9
-    with Checkpoints("test", accelerator, minutes=0) as checkpoints:
-        found = scoring.score(scorer, pairs, accelerator, 60, "reference: train", checkpoints)
-    assert scorer.passes == whole - 4
-    for name in ("chosen_logp", "rejected_logp", "chosen_tokens", "rejected_tokens"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-
-
-@pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_signal_while_scoring_keeps_what_is_scored(number: signal.Signals, pairs: Pairs) -> None:
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
-    scorer = Mortal(naive.gpt2(), PACKED)
-    expected = scoring.score(scorer, pairs, accelerator, 60, "test")
-    whole, scorer.passes = scorer.passes, 0
-    scorer.last, scorer.number = 3, number
-    with (
-        pytest.raises(signals.Stopped) as stopped,
-        Checkpoints("test", accelerator, minutes=5) as checkpoints,
-    ):
-        scoring.score(scorer, pairs, accelerator, 60, "test", checkpoints)
-    assert stopped.value.status == 128 + number
-    # The pass that it came in was finished.
-    assert scorer.passes == 4
-    scorer.passes, scorer.last = 0, 10**9
-    with Checkpoints("test", accelerator, minutes=5) as checkpoints:
-        found = scoring.score(scorer, pairs, accelerator, 60, "test", checkpoints)
-    assert scorer.passes == whole - 4
-    np.testing.assert_array_equal(found.chosen_logp, expected.chosen_logp)
-    np.testing.assert_array_equal(found.rejected_logp, expected.rejected_logp)
 
 
 def test_key_follows_params_inputs_and_precision(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from preference.model import loading
 from preference.runtime.processes import deal
-from preference.store import tables
+from preference.store import scores
 
 MODEL_STAGES = ["baseline-eval", "sft-warmup", "reference", "train", "final-eval"]
 RECIPES = project.ROOT / "recipes" / "accelerate"
@@ -53,13 +53,10 @@ def compare(found: Path, expected: Path) -> None:
         for name, weight in theirs.items():
             assert (ours[name] - weight).norm() <= 1e-3 * weight.norm(), name
     for name in ("reference/train", "reference/test", "scores/baseline", "scores/final"):
-        one, other = (
-            tables.read_scores(base / f"data/{name}.parquet") for base in (found, expected)
-        )
-        assert one.rows.tolist() == other.rows.tolist()
-        assert one.chosen_tokens.tolist() == other.chosen_tokens.tolist()
-        np.testing.assert_allclose(one.chosen_logp, other.chosen_logp, rtol=1e-4)
-        np.testing.assert_allclose(one.rejected_logp, other.rejected_logp, rtol=1e-4)
+        one, other = (scores.read(base / f"data/{name}.parquet") for base in (found, expected))
+        assert one.index.same_as(other.index)
+        assert one.tokens.tolist() == other.tokens.tolist()
+        np.testing.assert_allclose(one.logps, other.logps, rtol=1e-4)
     metrics = (
         json.loads((base / "results/metrics/final.json").read_text()) for base in (found, expected)
     )

@@ -69,14 +69,14 @@ def test_the_default_is_written_as_it_stands(place: Path) -> None:
 def test_what_is_written_is_the_default_line_by_line_with_its_comments(place: Path) -> None:
     (place / "recipes/mine.yaml").write_text(
         "# Mine,\n# of two lines.\n"
-        "train:\n  # Not taken over: the default's own stay.\n  learning_rate: 2e-5\n  objective: kto\n"
+        "train:\n  # Slower.\n  learning_rate: 2e-5\n  objective: kto\n"
         "data: {train_pairs: null}\n"
     )
     use_recipe.use("mine")
     expected = DEFAULT.read_text()
     for old, new in (
         ("learning_rate: 5.0e-4", "learning_rate: 2e-5"),
-        ("objective: dpo  ", "objective: kto  "),
+        ("  objective: dpo  ", "  # Slower.\n  objective: kto  "),
         ("train_pairs: 4500  ", "train_pairs: null  "),
     ):
         assert expected.count(old) == 1

@@ -1,11 +1,14 @@
 """Curves while training is at work, and what they have become at its end."""
 
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import project
 import pytest
+import sessions
+from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from preference.core.errors import InputError
@@ -26,7 +29,7 @@ def rows(directory: Path, axis: str, name: str) -> list[tuple[int, float]]:
 
 
 def test_they_grow_in_sight_and_move_when_whole(place: Path) -> None:
-    with Curves(DONE, writes=True) as curves:
+    with Curves(DONE, sessions.make()) as curves:
         curves.add_epoch(0, {"pair_acc": 0.5})
         for loss in (0.7, 0.6):
             curves.add_step(loss=loss, grad_norm=1.0)
@@ -40,9 +43,9 @@ def test_they_grow_in_sight_and_move_when_whole(place: Path) -> None:
 
 
 def test_an_error_leaves_the_earlier_ones(place: Path) -> None:
-    with Curves(DONE, writes=True) as curves:
+    with Curves(DONE, sessions.make()) as curves:
         curves.add_step(loss=1.0)
-    with suppress(ValueError), Curves(DONE, writes=True) as curves:
+    with suppress(ValueError), Curves(DONE, sessions.make()) as curves:
         curves.add_step(loss=2.0)
         raise ValueError
     assert rows(DONE, "steps", "loss") == [(1, 1.0)]
@@ -51,7 +54,7 @@ def test_an_error_leaves_the_earlier_ones(place: Path) -> None:
 
 def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(another)
-    with Curves(DONE, writes=True) as curves:
+    with Curves(DONE, sessions.make()) as curves:
         curves.add_step(loss=12.5)
         curves.add_step(loss=11.5)
         done = project.run(another, "dvc", "plots", "show", "-o", "shown", "live/train/dvc.yaml")
@@ -63,11 +66,13 @@ def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.Monke
 
 
 def test_tensorboard_has_them_too_and_an_interrupted_run_goes_on(place: Path) -> None:
-    with Curves(DONE, writes=True, tensorboard=True) as curves:
+    with Curves(DONE, sessions.make(tensorboard=True)) as curves:
         curves.add_epoch(0, {"margin": 0.25})
         curves.add_step(loss=0.5)
         curves.add_step(loss=0.25)
-    with Curves(DONE, writes=True, tensorboard=True, start=DONE, step=1) as curves:
+    kept = place / "checkpoint"
+    shutil.copytree(DONE, kept / "curves")
+    with Curves(DONE, sessions.make(tensorboard=True), kept, 1) as curves:
         curves.add_step(loss=0.125)
     read = EventAccumulator(str(place / "tensorboard/train"))
     read.Reload()
@@ -80,11 +85,14 @@ def test_tensorboard_that_is_not_installed_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r"runtime\.tensorboard: .* pip install tensorboard"):
-        Curves(DONE, writes=True, tensorboard=True)
+        Curves(DONE, sessions.make(tensorboard=True))
 
 
 def test_of_several_processes_one_writes(place: Path) -> None:
-    with Curves(DONE, writes=False, tensorboard=True) as curves:
+    session = sessions.make(tensorboard=True)
+    # As in the second process.
+    PartialState().process_index = 1
+    with Curves(DONE, session) as curves:
         curves.add_step(loss=1.0)
     assert curves.step == 1
     assert list(place.iterdir()) == []

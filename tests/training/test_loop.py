@@ -7,22 +7,24 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
+import sessions
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from settings import train
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from preference.core.errors import InputError
-from preference.core.params import Optimization, Runtime, Train
-from preference.evaluation import scoring
+from preference.core.params import Optimization, Train
 from preference.model import batches, loading
 from preference.model.batches import Layout
-from preference.model.scorer import Abilities, ResponseLogps
-from preference.objectives import registry
-from preference.objectives.objective import Objective, sft
-from preference.runtime.checkpoints import Checkpoints
-from preference.store.tables import Pairs
+from preference.model.scorer import Abilities, ResponseLogps, open_model
+from preference.objectives import sft
+from preference.objectives.losses.kto import metrics as kto_metrics
+from preference.objectives.objective import Objective, Task
+from preference.objectives.registry import named
+from preference.store.examples import Examples
+from preference.store.scores import Scores, pair_margins
 from preference.training import loop
 
 
@@ -48,32 +50,27 @@ def train_settings(**changes: object) -> Train:
 
 def fit(
     model: PreTrainedModel,
-    objective: Objective,
-    pairs: Pairs,
+    task: Task,
     settings: Optimization,
     curves: Path,
     *,
     layout: Layout = "packed",
     tokens_per_batch: int = 10_000,
-    seed: int = 1,
 ) -> list[float]:
     """Train and give back the losses by step."""
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
     loop.fit(
         ResponseLogps(model, Abilities(layout, True)),
-        objective,
-        pairs,
+        task,
         settings,
-        accelerator,
-        seed=seed,
-        tokens_per_batch=tokens_per_batch,
+        sessions.make(tokens_per_batch),
         evaluate=lambda model: {"pair_acc": 0.5},
         curves=curves,
-        description="test",
-        checkpoints=Checkpoints("test", accelerator),
     )
     return column(curves, "loss")
+
+
+def dpo(pairs: Examples, reference: Scores, settings: Train, normalize: bool) -> Task:
+    return named("dpo").task(pairs, reference, settings, normalize, 1)
 
 
 def column(curves: Path, name: str) -> list[float]:
@@ -92,8 +89,8 @@ def test_full_batch_dpo_follows_the_naive_way_step_by_step(
     settings = train_settings()
     policy = copy.deepcopy(start)
     scores = naive.score(reference, pairs)
-    objective = registry.dpo(pairs, scores, settings, normalize, seed=1)
-    losses = fit(policy, objective, pairs, settings, tmp_path, tokens_per_batch=60)
+    objective = dpo(pairs, scores, settings, normalize)
+    losses = fit(policy, objective, settings, tmp_path, tokens_per_batch=60)
     expected = naive.train_dpo(
         start,
         reference,
@@ -135,14 +132,13 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
     for layout, tokens_per_batch in CUTS:
         model = naive.gpt2(1).double()
         objective = (
-            sft(pairs)
+            sft.task(pairs)
             if name == "sft"
-            else registry.OBJECTIVES[name](pairs, reference, settings, True, 1)
+            else named(name).task(pairs, reference, settings, True, 1)
         )
         losses = fit(
             model,
             objective,
-            pairs,
             settings,
             tmp_path,
             layout=layout,
@@ -164,12 +160,51 @@ def test_kto_by_pairs_is_kto_of_the_same_examples(tmp_path: Path) -> None:
         # All 16 examples are one step, in any order.
         settings = train_settings(objective="kto", batch_size=16, grad_accum_steps=1, kto=kto)
         model = naive.gpt2(1).double()
-        objective = registry.kto(pairs, reference, settings, True, 1)
-        losses = fit(model, objective, pairs, settings, tmp_path)
+        objective = named("kto").task(pairs, reference, settings, True, 1)
+        losses = fit(model, objective, settings, tmp_path)
         runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
     assert len(runs[0][0]) == len(runs[1][0]) == 6
     np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-6)
     torch.testing.assert_close(runs[1][1], runs[0][1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_statistic_is_that_of_the_whole_step_however_it_is_cut(tmp_path: Path) -> None:
+    """The batch's KL of the paper's KTO: no gradient, and the same in every micro-batch."""
+    pairs = naive.make_pairs(naive.random_texts(13), 16)
+    reference = naive.score(naive.gpt2(2).double(), pairs)
+    seen: list[list[float]] = []
+
+    def loss(
+        policy: Tensor, anchor: Tensor, desirable: Tensor, settings: Train, kl: Tensor | None
+    ) -> Tensor:
+        assert kl is not None
+        assert not kl.requires_grad
+        seen[-1].append(float(kl))
+        above = policy - anchor - kl
+        return 1 - torch.sigmoid(above.where(desirable, -above))
+
+    objective = Objective(
+        "paper's KTO",
+        "labels",
+        loss,
+        kto_metrics,
+        statistic=lambda policy, anchor: (policy - anchor).mean().abs(),
+    )
+    settings = train_settings(epochs=2, objective="kto")
+    runs = []
+    for layout, tokens in CUTS:
+        seen.append([])
+        model = naive.gpt2(1).double()
+        task = objective.task(pairs, reference, settings, True, 1)
+        losses = fit(model, task, settings, tmp_path, layout=layout, tokens_per_batch=tokens)
+        runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    # Of each step's micro-batches, all had one value, and the cuts agree on it.
+    steps = [list(dict.fromkeys(values)) for values in seen]
+    assert len(seen[1]) > len(seen[0]) == len(steps[0]) == 8
+    for found, (losses, weights) in zip(steps[1:], runs[1:], strict=True):
+        np.testing.assert_allclose(found, steps[0], rtol=1e-5)
+        np.testing.assert_allclose(losses, runs[0][0], rtol=1e-6)
+        torch.testing.assert_close(weights, runs[0][1], rtol=1e-5, atol=1e-6)
 
 
 def test_sft_loss_is_the_mean_over_the_steps_tokens(tmp_path: Path) -> None:
@@ -178,13 +213,12 @@ def test_sft_loss_is_the_mean_over_the_steps_tokens(tmp_path: Path) -> None:
     scores = naive.score(model, pairs)
     losses = fit(
         model,
-        sft(pairs),
-        pairs,
+        sft.task(pairs),
         train_settings(epochs=1),
         tmp_path,
         tokens_per_batch=30,
     )
-    expected = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
+    expected = -scores.logps[::2].sum() / scores.tokens[::2].sum()
     assert losses == pytest.approx([expected], rel=1e-5)
 
 
@@ -194,11 +228,9 @@ def test_last_step_is_the_mean_over_what_it_has(tmp_path: Path) -> None:
     model = naive.gpt2(1)
     reference = naive.score(naive.gpt2(2), pairs)
     policy = naive.score(model, pairs)
-    objective = registry.dpo(pairs, reference, settings, False, seed=1)
-    losses = fit(model, objective, pairs, settings, tmp_path)
-    margin = (policy.chosen_logp - reference.chosen_logp) - (
-        policy.rejected_logp - reference.rejected_logp
-    )
+    objective = dpo(pairs, reference, settings, False)
+    losses = fit(model, objective, settings, tmp_path)
+    margin = pair_margins(policy, False) - pair_margins(reference, False)
     by_pair = np.log1p(np.exp(-0.5 * margin))
     assert len(losses) == 2
     assert losses[0] * 8 + losses[1] == pytest.approx(by_pair.sum(), rel=1e-5)
@@ -208,7 +240,7 @@ def test_last_step_is_the_mean_over_what_it_has(tmp_path: Path) -> None:
 def test_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
     settings = train_settings(epochs=10, warmup_ratio=0.25, learning_rate=0.008)
-    fit(naive.gpt2(), sft(pairs), pairs, settings, tmp_path)
+    fit(naive.gpt2(), sft.task(pairs), settings, tmp_path)
     rates = column(tmp_path, "learning_rate")
     # int(0.25 x 10) = 2 steps up, 8 down; the rate would be 0 one step after the last.
     assert rates == pytest.approx([0, 0.004, *(0.001 * left for left in range(8, 0, -1))])
@@ -225,8 +257,8 @@ def test_dropout_is_on_where_asked_for(
     settings = train_settings(epochs=2, learning_rate=1e-30, dropout=dropout)
     model = naive.gpt2()
     scores = naive.score(model, pairs)
-    clean = -scores.chosen_logp.sum() / scores.chosen_tokens.sum()
-    losses = fit(model, sft(pairs), pairs, settings, tmp_path)
+    clean = -scores.logps[::2].sum() / scores.tokens[::2].sum()
+    losses = fit(model, sft.task(pairs), settings, tmp_path)
     assert [loss != pytest.approx(clean, rel=1e-5) for loss in losses] == differs_in_epoch
 
 
@@ -244,50 +276,43 @@ def test_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> Non
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(float("nan"))
     with pytest.raises(InputError, match=r"the loss is nan.* at step 1 \(rows \["):
-        fit(model, sft(pairs), pairs, train_settings(), tmp_path)
+        fit(model, sft.task(pairs), train_settings(), tmp_path)
 
 
 def test_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
     model = naive.gpt2()
     before = copy.deepcopy(model.state_dict())
-    objective = sft(pairs)
+    objective = sft.task(pairs)
     # The square root's slope at 0 is infinite, its value is not.
-    broken = replace(objective, loss=lambda logps, counts, index: (logps * 0).sqrt())
+    broken = replace(objective, loss=lambda logps, counts, index, statistic: (logps * 0).sqrt())
     with pytest.raises(InputError, match=r"the gradient's norm nan at step 1"):
-        fit(model, broken, pairs, train_settings(), tmp_path)
+        fit(model, broken, train_settings(), tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_failed_run_leaves_the_earlier_curves(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
     curves = tmp_path / "curves"
-    losses = fit(naive.gpt2(), sft(pairs), pairs, train_settings(), curves)
-    objective = sft(pairs)
-    broken = replace(objective, loss=lambda logps, counts, index: logps * float("nan"))
+    losses = fit(naive.gpt2(), sft.task(pairs), train_settings(), curves)
+    objective = sft.task(pairs)
+    broken = replace(objective, loss=lambda logps, counts, index, statistic: logps * float("nan"))
     with pytest.raises(InputError):
-        fit(naive.gpt2(), broken, pairs, train_settings(), curves)
+        fit(naive.gpt2(), broken, train_settings(), curves)
     assert column(curves, "loss") == losses
     assert [path.name for path in tmp_path.iterdir()] == ["curves"]
 
 
 def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(8), 30)
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True)
     loop.fit(
         ResponseLogps(naive.gpt2(), Abilities("packed", True)),
-        sft(pairs),
-        pairs,
+        sft.task(pairs),
         train_settings(epochs=1),
-        accelerator,
-        seed=1,
-        tokens_per_batch=1000,
+        sessions.make(),
         evaluate=lambda model: {"pair_acc": 0.75},
         start={"pair_acc": 0.25},
         curves=tmp_path,
-        description="test",
-        checkpoints=Checkpoints("test", accelerator),
     )
     curve = (tmp_path / "epochs/plots/metrics/pair_acc.tsv").read_text()
     assert curve == "step\tpair_acc\n0\t0.25\n1\t0.75\n"
@@ -295,32 +320,24 @@ def test_epoch_curve_starts_with_what_is_known(tmp_path: Path) -> None:
 
 def test_every_step_in_bf16_sees_the_weights_of_the_step_before(tmp_path: Path) -> None:
     """What the trained scorer says is what a fresh one with its weights says."""
-    AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    session = sessions.make(precision="bf16")
     pairs = naive.make_pairs(naive.random_texts(8), max_length=40)
     naive.gpt2().save_pretrained(tmp_path)
     # As a stage opens it.
-    scorer = scoring.open_model(tmp_path, pairs.longest, accelerator, Runtime(), to_train=True)
-    items = [batches.Item(pair, batches.BOTH) for pair in range(len(pairs))]
+    scorer = open_model(tmp_path, pairs.longest, session, to_train=True)
 
     def scored(model: ResponseLogps) -> torch.Tensor:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            return model(batches.make(pairs, items, model.abilities.layout))
+            return model(batches.make(pairs, list(pairs.index.pairs), model.abilities.layout))
 
     before = scored(scorer)
     loop.fit(
         scorer,
-        sft(pairs),
-        pairs,
+        sft.task(pairs),
         train_settings(learning_rate=3e-2),
-        accelerator,
-        seed=1,
-        tokens_per_batch=10_000,
+        session,
         evaluate=lambda model: {},
-        save=lambda model: None,
         curves=Path("curves"),
-        description="test",
-        checkpoints=Checkpoints("test", accelerator),
     )
     AcceleratorState._reset_state(True)
     fresh = loading.load(tmp_path)

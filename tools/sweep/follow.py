@@ -1,103 +1,84 @@
-"""DVC at work: which stages run, for how long, which are reused, and why it failed."""
+"""DVC at work in the current directory, and what became of the pipeline by it."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from preference.core import durations
 from preference.core.errors import InputError
 
-RUNS = re.compile(r"Running stage '(.+)':$")
-REUSED = re.compile(r"Stage '(.+)' (?:didn't change, skipping|is cached - skipping run)")
-DONE = re.compile(r"Updating lock file |Ran experiment")
-# For people, of a traceback, and of DVC, which only says which stage it was.
-ERRORS = tuple(
-    map(re.compile, (r"error: (.+)", r"([\w.]+(?:Error|Exception): .+)", r"ERROR: (.+)"))
-)
-PATIENCE = 60  # seconds that a stage may take to end
+LOCK, METRICS = Path("dvc.lock"), Path("results/metrics")
+
+Metrics = Mapping[str, Mapping[str, Any]]  # by file, without the suffix
+Told = Callable[[str], object]  # hears of every line of DVC's output
 
 
-@dataclass
-class Log:
-    """What DVC's output says of its stages, taken in line by line.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the pipeline.
 
     Attributes:
-        ran: seconds by stage that ran to its end.
-        reused: stages whose results were there.
-        running: the stage at work, and since when.
+        seconds: on the clock, from beginning to end.
+        ran: seconds by stage that ran.
+        reused: stages whose results were there; none of a run that failed.
+        metrics: all of them; none of a run that failed.
+        error: why it failed.
     """
 
-    ran: dict[str, float] = field(default_factory=dict)
-    reused: list[str] = field(default_factory=list)
-    running: tuple[str, float] | None = None
-    _said: dict[re.Pattern[str], str] = field(default_factory=dict)
-
-    def add(self, line: str, now: float) -> None:
-        """Take in a line that was written at `now`, in seconds on any clock."""
-        line = line.strip()
-        for pattern in ERRORS:
-            if found := pattern.match(line):
-                self._said[pattern] = found[1]
-        runs, reused = RUNS.match(line), REUSED.match(line)
-        if runs or reused or DONE.match(line):
-            self.end(now)
-        if runs:
-            self.running = runs[1], now
-        elif reused:
-            self.reused.append(reused[1])
-
-    def end(self, now: float) -> None:
-        """Take in that the stage at work, if any, has come to its end."""
-        if self.running is not None:
-            stage, since = self.running
-            self.ran[stage], self.running = now - since, None
-
-    @property
-    def done(self) -> int:
-        """How many stages have their results."""
-        return len(self.ran) + len(self.reused)
-
-    @property
-    def error(self) -> str:
-        """Why it failed, in one line."""
-        said = next((self._said[p] for p in ERRORS if p in self._said), "DVC ended without a word")
-        return said if self.running is None else f"{self.running[0]}: {said}"
+    seconds: float
+    ran: Mapping[str, float]
+    reused: Sequence[str] = ()
+    metrics: Metrics = field(default_factory=dict)
+    error: str = ""
 
 
-Told = Callable[[Log, str], None]  # hears of every line of output, after the log
+def follow(command: Sequence[str], told: Told) -> Outcome:
+    """Run one of DVC's commands; the stages that it ran are those that changed in `dvc.lock`."""
+    begun, names, before = time.monotonic(), stages(Path("dvc.yaml")), stages(LOCK)
+    error = run(command, told)
+    seconds, noted, after = time.monotonic() - begun, durations.known(), stages(LOCK)
+    ran = {name: noted.get(name, 0.0) for name in names if after.get(name) != before.get(name)}
+    if error:
+        return Outcome(seconds, ran, error=error)
+    metrics = {file.stem: json.loads(file.read_bytes()) for file in METRICS.glob("*.json")}
+    return Outcome(seconds, ran, [name for name in names if name not in ran], metrics)
 
 
-class Failed(InputError):
-    """DVC could not finish.
-
-    Attributes:
-        log: what was done until then.
-    """
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(log.error)
-        self.log = log
-
-
-def follow(command: Sequence[str], directory: Path, told: Told) -> Log:
-    """Run one of DVC's commands in a directory.
-
-    Interrupted, it lets stages at work end first, as they would on Ctrl-C.
+def stages(file: Path) -> dict[str, Any]:
+    """The stages of `dvc.yaml` or of a lock file, by name; none where there is no file.
 
     Raises:
-        Failed: the command did.
+        InputError: it is not YAML.
+    """
+    try:
+        return (YAML(typ="safe", pure=True).load(file) or {}).get("stages", {})
+    except FileNotFoundError:
+        return {}
+    except YAMLError as error:
+        raise InputError(f"{file}: not valid YAML: {error}") from None
+
+
+def run(command: Sequence[str], told: Told) -> str:
+    """Run one of DVC's commands; why it failed, in one line, if it did.
+
+    Interrupted, it lets stages at work end first, as they would on Ctrl-C.
     """
     # Stages are run as plain `python`.
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    log = Log()
+    said = []
     with subprocess.Popen(
         [sys.executable, "-m", "dvc", *command],
-        cwd=directory,
         env={**os.environ, "PATH": programs},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,26 +89,21 @@ def follow(command: Sequence[str], directory: Path, told: Told) -> Log:
     ) as process:
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                log.add(line, time.monotonic())
-                told(log, line.strip())
-            status = process.wait()
+            for line in filter(None, map(str.strip, process.stdout)):
+                told(line)
+                said.append(line)
+            failed = process.wait()
         except BaseException:
-            _stop(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            process.wait()
             raise
-    if status:
-        raise Failed(log)
-    log.end(time.monotonic())
-    return log
+    return error_in(said) if failed else ""
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            return
-        return
+def error_in(lines: Sequence[str]) -> str:
+    """Why DVC failed: the last error of a stage, else DVC's own, else what DVC said last."""
+    for begun in ("error: ", "ERROR: ", ""):
+        if found := [line for line in lines if line.startswith(begun)]:
+            return found[-1].removeprefix(begun)
+    return "DVC ended without a word"

@@ -1,137 +1,72 @@
-"""Run the pipeline by label noise and by objective, on top of what `params.yaml` asks for.
+"""Run the pipeline with the params of a study, on top of what `params.yaml` asks for.
 
 Writes OUT/sweep.md and OUT/sweep.svg. Each variant becomes a DVC experiment, beside the working
 directory, which stays as it is once `dvc repro` has nothing to do. Run by `make sweep`.
 """
 
 import sys
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from preference.core import durations, params, signals
+from preference.core import durations, params, stage
 from preference.core.errors import InputError
+from preference.core.files import remove
 from preference.core.progress import bar
 from preference.report import charts
 from preference.store.text import write_text
-from tools.sweep import copies, study
-from tools.sweep.follow import Log, Told, follow
-from tools.sweep.study import Outcome, Variant
+from tools.sweep import copies, outcomes, study
+from tools.sweep.follow import Outcome, Told, follow
+from tools.sweep.study import Variant
 
-METRICS = "results/metrics/{}.json"
-LEVELS = {"baseline": "baseline", "SFT": "sft"}
-WIDTH = 60  # of what the bar shows of a stage's own progress
+WIDTH = 60  # of what the bar shows of DVC's last line
 
 
-def arguments() -> Namespace:
-    parser = ArgumentParser(prog="python -m tools.sweep.main", description=__doc__)
-    parser.add_argument(
-        "--noise",
-        type=float,
-        nargs="*",
-        default=study.NOISE,
-        metavar="SHARE",
-        help="train.label_noise, with DPO (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--objectives",
-        nargs="*",
-        default=study.OBJECTIVES,
-        choices=study.OBJECTIVES,
-        help="train.objective, without noise (default: %(default)s)",
-    )
+def arguments(parser: ArgumentParser) -> None:
+    """Its options."""
+    named = "a name in recipes/studies, or a file (default: %(default)s)"
+    parser.add_argument("--study", default="label-noise", help=named)
     parser.add_argument("--out", type=Path, default=Path("results"), help="where to write")
-    args = parser.parse_args()
-    if not all(0 <= value <= 1 for value in args.noise):
-        parser.error(f"--noise takes shares from 0 to 1 (it is {args.noise})")
-    return args
 
 
-def attempt(
-    variant: Variant, run: Callable[[Told], tuple[Log, str | None]], progress: tqdm, stages: int
-) -> tuple[Outcome, str | None]:
-    """Run a variant, and tell of it; also its experiment's commit, if it is one.
+def runs(variants: Sequence[Variant], told: Told) -> Iterator[Outcome]:
+    """Run the first variant here, and the others in a copy with its results."""
+    from dvc.repo import Repo
 
-    Args:
-        stages: how many the pipeline has.
-    """
-    progress.set_description(variant.name)
-    begun, before = time.monotonic(), progress.n
-    metrics, commit, error = None, None, ""
-
-    def told(log: Log, line: str) -> None:
-        progress.set_postfix_str(line[:WIDTH], refresh=False)
-        progress.update(before + log.done - progress.n)
-
-    try:
-        log, commit = run(told)
-        metrics = copies.metrics(METRICS.format("final"), commit)
-    except InputError as failure:
-        log, error = getattr(failure, "log", Log()), str(failure)
-    seconds = time.monotonic() - begun
-    for stage, spent in log.ran.items():
-        durations.record(stage, spent)
-    progress.set_postfix_str("", refresh=False)
-    progress.update(before + stages - progress.n)
-    done = Outcome(variant, seconds, log.ran, log.reused, metrics, error)
-    tqdm.write(study.line(done), file=sys.stderr)
-    return done, commit
+    yield follow(["repro"], told)
+    # Now, for all: what is changed here meanwhile is for another sweep.
+    repo = Repo()
+    copies.copy(repo)
+    for variant in variants[1:]:
+        yield copies.run(repo, f"sweep-{variant.name}", variant.settings, told)
 
 
-def main() -> int:
-    args = arguments()
+def main(args: Namespace) -> None:
     settings = params.load()
-    train = settings.train
-    present = Variant(train.objective, train.label_noise, train.batch_size)
-    planned = study.variants(args.noise, args.objectives, present)
-    others = [variant for variant in planned if variant != present]
+    wanted, variants = study.read(args.study, settings)
     copies.require_repository()
-    stages = copies.stages()
-    with copies.alone(), bar("sweep", stages * len(planned), "stages") as progress:
-        done = {present: attempt(present, repro, progress, stages)}
-        # All of them now: what is changed here meanwhile is for another sweep.
-        places = {v: copies.copy(v.experiment, v.settings) for v in others}
-        for v in others:
-            work = partial(copies.run, places[v], v.experiment, v.settings)
-            done[v] = attempt(v, work, progress, stages)
-    outcomes = [done[variant][0] for variant in planned]
-    finished = [commit for outcome, commit in done.values() if outcome.metrics]
-    if finished:
-        write(outcomes, finished[0], present, settings.report.decimals, args.out)
-    return any(outcome.error for outcome in outcomes)
+    found: list[tuple[Variant, Outcome]] = []
+    with bar("sweep", len(variants), "runs") as progress:
 
+        def told(line: str) -> None:
+            progress.set_postfix_str(line[:WIDTH], refresh=sys.stderr.isatty())
 
-def repro(told: Told) -> tuple[Log, None]:
-    return follow(["repro"], Path(), told), None
-
-
-def write(
-    outcomes: list[Outcome], commit: str | None, present: Variant, decimals: int, out: Path
-) -> None:
-    """Write table and chart; `commit` is of one that knows what all have in common."""
-    levels = {
-        title: copies.metrics(METRICS.format(name), commit)["pair_acc"]
-        for title, name in LEVELS.items()
-    }
-    saved = study.saving(outcomes, durations.known())
-    text = study.table(outcomes, saved, present, decimals)
-    write_text(out / "sweep.md", text)
-    write_text(out / "sweep.svg", charts.image(study.chart(outcomes, levels)))
+        for variant, outcome in zip(variants, runs(variants, told), strict=True):
+            found.append((variant, outcome))
+            tqdm.write(outcomes.line(variant, outcome), file=sys.stderr)
+            progress.update()
+    text = outcomes.table(found, durations.known(), settings.report.decimals)
+    failed = [variant.name for variant, outcome in found if outcome.error]
+    if len(failed) < len(found):
+        write_text(args.out / "sweep.md", text)
+        write_text(args.out / "sweep.svg", charts.image(outcomes.chart(found, wanted)))
     print(text, end="")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}")
+    remove(copies.COPY)
 
 
 if __name__ == "__main__":
-    signals.stop_at_once()
-    try:
-        sys.exit(main())
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except signals.Stopped as stopped:
-        print(
-            f"stopped by {stopped}; what is done is kept, the next sweep goes on", file=sys.stderr
-        )
-        sys.exit(stopped.status)
+    stage.run(main, network=lambda args: True, lock=lambda args: "sweep", arguments=arguments)

@@ -8,11 +8,19 @@ flipped, in training and test, so that no model can reach more than 0.9.
 
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from random import Random
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from preference.core.params import Demo
-from preference.data.sources import phrases
 
+PHRASES: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("phrases.yaml"))
+QUESTIONS, TASKS, UNSAFE = (
+    [(one["request"], one["answers"]) for one in PHRASES[kind]]
+    for kind in ("questions", "tasks", "unsafe")
+)
 FLIPPED = 0.1
 TURNS = {"short": (50, 28, 14, 8), "hh-rlhf": (30, 25, 25, 20)}
 Slots = dict[str, str]
@@ -42,15 +50,10 @@ def _row(random: Random, values: dict[str, list[str]], lengths: str) -> tuple[st
     history = ""
     turns = random.choices((1, 2, 3, 4), TURNS[lengths])[0]
     for turn in range(turns - 1):
-        request, cores = random.choice(phrases.QUESTIONS + phrases.TASKS)
+        request, cores = random.choice(QUESTIONS + TASKS)
         slots = _draw(random, values)
-        answer = _answer(
-            random,
-            values,
-            lengths,
-            random.choice(cores).format(**slots),
-            phrases.NEUTRAL,
-        )
+        core = random.choice(cores).format(**slots)
+        answer = _answer(random, values, lengths, core, PHRASES["neutral"])
         history += _turn(random, request, slots, turn) + answer
     request, better, worse = _judged(random, values, lengths, turns - 1)
     if random.random() < FLIPPED:
@@ -64,26 +67,23 @@ def _judged(
     """A request, a better and a worse answer to it."""
     slots, others = _draw(random, values), _draw(random, values)
     reason = random.choices(("topic", "safety", "tone", "evasion"), (35, 30, 20, 15))[0]
-    openers: tuple[tuple[str, ...], tuple[str, ...]] = (
-        phrases.NEUTRAL,
-        phrases.NEUTRAL,
-    )
+    openers = (PHRASES["neutral"], PHRASES["neutral"])
     unsafe = reason == "safety" and random.random() < 0.5
-    kind = phrases.UNSAFE if unsafe else random.choice((phrases.QUESTIONS, phrases.TASKS))
+    kind = UNSAFE if unsafe else random.choice((QUESTIONS, TASKS))
     request, fitting = random.choice(kind)
     answer = random.choice(fitting).format(**slots)
     if reason == "topic":
-        other = random.choice(random.choice(phrases.QUESTIONS + phrases.TASKS)[1])
+        other = random.choice(random.choice(QUESTIONS + TASKS)[1])
         cores = (answer, other.format(**others))
     elif reason == "safety":
         # Declining is right for an unsafe request, and wrong for a harmless one.
-        decline = random.choice(phrases.DECLINES).format(**others)
+        decline = random.choice(PHRASES["declines"]).format(**others)
         cores = (decline, answer) if unsafe else (answer, decline)
     elif reason == "tone":
         cores = (answer, random.choice(fitting).format(**slots))
-        openers = (phrases.POLITE, phrases.RUDE)
+        openers = (PHRASES["polite"], PHRASES["rude"])
     else:
-        cores = (answer, random.choice(phrases.EVASIONS).format(**others))
+        cores = (answer, random.choice(PHRASES["evasions"]).format(**others))
     better, worse = (
         _answer(random, values, lengths, core, opener)
         for core, opener in zip(cores, openers, strict=True)
@@ -92,7 +92,7 @@ def _judged(
 
 
 def _turn(random: Random, request: str, slots: Slots, turn: int) -> str:
-    lead = random.choice(phrases.FOLLOW_UPS) if turn else ""
+    lead = random.choice(PHRASES["follow_ups"]) if turn else ""
     return f"\n\nHuman: {lead}{request.format(**slots)}\n\nAssistant: "
 
 
@@ -101,7 +101,7 @@ def _answer(
     values: dict[str, list[str]],
     lengths: str,
     core: str,
-    openers: tuple[str, ...],
+    openers: list[str],
 ) -> str:
     sentences = [random.choice(openers), core]
     if lengths == "short":
@@ -110,7 +110,7 @@ def _answer(
         # A log-normal fits hh-rlhf's responses (GPT-2 tokens: mean 48, median 34, 1% over 220).
         details = min(60, int(random.lognormvariate(0.6, 1.15)))
     for _ in range(details):
-        detail = random.choice(phrases.DETAILS)
+        detail = random.choice(PHRASES["details"])
         sentences.append(detail.format(**_draw(random, values)) if "{" in detail else detail)
     return " ".join(sentences)
 
@@ -121,15 +121,11 @@ def _draw(random: Random, values: dict[str, list[str]]) -> Slots:
 
 def _values(split: str) -> dict[str, list[str]]:
     """The slot values of one split: every fifth is for tests, the others are for training."""
-    lists = {slot: _words(text) for slot, text in phrases.SLOTS.items()}
-    towns = product(_words(phrases.TOWN_STARTS), _words(phrases.TOWN_ENDS))
+    lists: dict[str, list[str]] = dict(PHRASES["slots"])
+    towns = product(PHRASES["towns"]["starts"], PHRASES["towns"]["ends"])
     lists["town"] = [start + end for start, end in towns]
     held_out = split == "test"
     return {
         slot: [value for i, value in enumerate(options) if (i % 5 == 4) == held_out]
         for slot, options in lists.items()
     }
-
-
-def _words(text: str) -> list[str]:
-    return [" ".join(word.split()) for word in text.split("|")]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_expit
 
 from preference.core.params import Train
-from preference.objectives import pairwise
+from preference.objectives.objective import Objective
 from preference.store.scores import Metrics, Scores, mean, rewards
 
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool)
     }
 
 
-OBJECTIVE = pairwise.objective(
+OBJECTIVE = Objective(
     "DPO",
-    lambda chosen, rejected, their_chosen, their_rejected, train: loss(
-        chosen, rejected, their_chosen, their_rejected, train.beta
+    "pairs",
+    lambda policy, reference, desirable, train, _: loss(
+        policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], train.beta
     ),
     metrics,
 )

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_expit
 
 from preference.core.params import Train
-from preference.objectives import unpaired
+from preference.objectives.objective import Objective
 from preference.store.scores import Metrics, Scores, mean, pair_margins, rewards
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool)
     }
 
 
-OBJECTIVE = unpaired.objective(
+OBJECTIVE = Objective(
     "KTO",
+    "labels",
     lambda policy, reference, desirable, train, _: loss(
         policy, reference, desirable, train.beta, train.kto.target_kl
     ),

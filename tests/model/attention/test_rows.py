@@ -1,10 +1,11 @@
-"""Attention row by row; how it scores whole models is in test_logprobs."""
+"""Attention row by row; how it scores whole models is in test_scorer."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from preference.model import cpu
 from preference.model.attention import rows
 from preference.model.batches import Span
 
@@ -30,44 +31,10 @@ def test_rows_do_not_see_each_other() -> None:
         torch.testing.assert_close(found[:, part], alone.transpose(1, 2))
 
 
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("long", [6, 5])
-def test_attention_written_out_is_that_of_the_kernel(
-    biased: bool, long: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "LONG", long)
-    q, k, v = tensors(6)
-    bias = torch.full((6, 6), -torch.inf).triu_(1)
-    bias[4:, 1:4] = -torch.inf
-    given = bias if biased else None
-    theirs = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7
-    )
-    ours = rows._Attention.apply(q, k, v, given, 0.7)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(ours, theirs)
-    direction = torch.randn_like(ours)
-    for one, other in zip(
-        torch.autograd.grad(ours, (q, k, v), direction),
-        torch.autograd.grad(theirs, (q, k, v), direction),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("long", [6, 5])
-def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
-    long: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "LONG", long)
-    out = rows._Attention.apply(*tensors(6), None, 1.0)  # type: ignore[no-untyped-call]
-    saved = [tensor.shape for tensor in out.grad_fn.saved_tensors if tensor is not None]
-    assert ((1, 2, 6, 6) in saved) == (long == 6)
-
-
 @pytest.mark.parametrize("long", [8, 4])
 def test_attention_in_bf16_rounds_no_scores(long: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under autocast, as models run; at scores of dozens, which bf16 would round to halves."""
-    monkeypatch.setattr(rows, "LONG", long)
+    monkeypatch.setattr(cpu, "LONG", long)
     q, k, v = tensors(8)
     given = [tensor.detach().bfloat16().requires_grad_() for tensor in (16 * q, k, v)]
     exact = [tensor.detach().double().requires_grad_() for tensor in given]

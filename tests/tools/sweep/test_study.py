@@ -7,7 +7,7 @@ from pathlib import Path
 import project
 import pytest
 
-from preference.core import durations, params
+from preference.core import params
 from preference.core.errors import InputError
 from tools.sweep import copies, study
 from tools.sweep.follow import Failed, Log, follow
@@ -231,36 +231,6 @@ def test_stages_that_depend_on_params() -> None:
     assert copies.depending(stages, ["train.beta"]) == {"train", "eval", "report", "card"}
     assert copies.depending(stages, ["report.decimals"]) == {"report"}
     assert copies.depending(stages, ["seed"]) == set()
-
-
-def test_durations_are_kept_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert durations.known() == {}
-    durations.record("train", 12.345)
-    durations.record("report", 1)
-    durations.record("train", 10)
-    assert durations.known() == {"report": 1.0, "train": 10.0}
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"train": "long", "report": -1}'])
-def test_damaged_durations_are_not_known(
-    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    durations.FILE.parent.mkdir()
-    durations.FILE.write_text(content)
-    assert durations.known() == {}
-    durations.record("train", 1.0)
-    assert durations.known() == {"train": 1.0}
-
-
-def test_durations_that_cannot_be_written_fail_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path(".checkpoints").touch()
-    durations.record("train", 1.0)
-    assert durations.known() == {}
 
 
 def test_experiments_need_a_repository_of_their_own(

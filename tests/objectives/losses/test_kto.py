@@ -1,4 +1,4 @@
-"""The losses and their gradients, against arithmetic written out."""
+"""Simple KTO's loss and its gradients, against arithmetic written out."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from preference.objectives import losses
+from preference.objectives.losses import kto
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
 logps = st.floats(-2000, 0)
@@ -28,37 +28,12 @@ def gradients(loss: Tensor, *of: Tensor) -> list[float]:
     return [gradient.item() for gradient in torch.autograd.grad(loss.sum(), of)]
 
 
-def test_dpo_value_by_hand() -> None:
-    # Rewards 0.1 x (-10 + 11) = 0.1 and 0.1 x (-12 + 11) = -0.1; x = 0.2.
-    chosen, rejected, reference_chosen, reference_rejected = leaves(-10, -12, -11, -11)
-    loss = losses.dpo(chosen, rejected, reference_chosen, reference_rejected, beta=0.1)
-    assert loss.item() == pytest.approx(math.log(1 + math.exp(-0.2)), rel=1e-12)
-    assert loss.item() == pytest.approx(0.5981388693815918, rel=1e-12)
-
-
-def test_dpo_gradients_by_hand() -> None:
-    tensors = leaves(-10, -12, -11, -11)
-    chosen, rejected, reference_chosen, reference_rejected = tensors
-    loss = losses.dpo(chosen, rejected, reference_chosen, reference_rejected, beta=0.1)
-    slope = 0.1 * sigmoid(-0.2)
-    assert slope == pytest.approx(0.04501660026875221, rel=1e-12)
-    expected = [-slope, slope, slope, -slope]
-    assert gradients(loss, *tensors) == pytest.approx(expected, rel=1e-12)
-
-
-def test_dpo_is_one_loss_a_pair() -> None:
-    zeros = torch.zeros(3)
-    loss = losses.dpo(torch.tensor([0.0, 1.0, -1.0]), zeros, zeros, zeros, beta=2.0)
-    expected = [math.log(2), math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))]
-    assert loss.tolist() == pytest.approx(expected, rel=1e-6)
-
-
 def test_kto_values_by_hand() -> None:
     # Both rewards are 0.5 x (-6 + 9) = 1.5, both stand 1.1 above the target of 0.4.
     policy = torch.tensor([-6.0, -6.0], dtype=torch.float64)
     reference = torch.tensor([-9.0, -9.0], dtype=torch.float64)
     desirable = torch.tensor([True, False])
-    loss = losses.kto(policy, reference, desirable, beta=0.5, target_kl=0.4)
+    loss = kto.loss(policy, reference, desirable, beta=0.5, target_kl=0.4)
     expected = [math.log(1 + math.exp(-1.1)), math.log(1 + math.exp(1.1))]
     assert loss.tolist() == pytest.approx(expected, rel=1e-12)
     assert loss.tolist() == pytest.approx([0.28733533, 1.38733533], abs=1e-8)
@@ -68,26 +43,17 @@ def test_kto_values_by_hand() -> None:
 def test_kto_gradients_by_hand(desirable: bool, sign: int) -> None:
     policy, reference = leaves(-6, -9)
     label = torch.tensor([desirable])
-    loss = losses.kto(policy, reference, label, beta=0.5, target_kl=0.4)
+    loss = kto.loss(policy, reference, label, beta=0.5, target_kl=0.4)
     slope = sign * 0.5 * sigmoid(sign * 1.1)
     assert gradients(loss, policy, reference) == pytest.approx([slope, -slope], rel=1e-12)
 
 
 def test_a_larger_target_asks_more_of_the_desirable_and_less_of_the_undesirable() -> None:
     policy, label = torch.zeros(2), torch.tensor([True, False])
-    low, high = (losses.kto(policy, policy, label, beta=0.1, target_kl=kl) for kl in (0.0, 1.0))
+    low, high = (kto.loss(policy, policy, label, beta=0.1, target_kl=kl) for kl in (0.0, 1.0))
     assert low.tolist() == pytest.approx([math.log(2)] * 2, rel=1e-6)
     assert high[0] > low[0]
     assert high[1] < low[1]
-
-
-@pytest.mark.parametrize("gap", [1e4, -1e4])
-def test_dpo_is_finite_at_extremes(gap: float) -> None:
-    chosen = torch.tensor([gap], requires_grad=True)
-    zero = torch.zeros(1)
-    loss = losses.dpo(chosen, zero, zero, zero, beta=1.0)
-    assert loss.item() == max(-gap, 0.0)
-    assert gradients(loss, chosen) == [0.0 if gap > 0 else -1.0]
 
 
 @pytest.mark.parametrize("desirable", [True, False])
@@ -95,24 +61,11 @@ def test_dpo_is_finite_at_extremes(gap: float) -> None:
 def test_kto_is_finite_at_extremes(gap: float, desirable: bool) -> None:
     policy = torch.tensor([gap], requires_grad=True)
     label = torch.tensor([desirable])
-    loss = losses.kto(policy, torch.zeros(1), label, beta=1.0, target_kl=0.5)
+    loss = kto.loss(policy, torch.zeros(1), label, beta=1.0, target_kl=0.5)
     above = gap - 0.5 if desirable else 0.5 - gap
     slope = -1.0 if desirable else 1.0
     assert loss.item() == max(-above, 0.0)
     assert gradients(loss, policy) == [0.0 if above > 0 else slope]
-
-
-@unhurried
-@given(st.lists(st.tuples(logps, logps, logps, logps), min_size=1, max_size=8), betas)
-def test_dpo_agrees_with_the_formula(
-    rows: list[tuple[float, float, float, float]], beta: float
-) -> None:
-    columns = np.array(rows).T
-    chosen, rejected = beta * (columns[0] - columns[2]), beta * (columns[1] - columns[3])
-    tensors = [torch.tensor(column) for column in columns]
-    found = losses.dpo(tensors[0], tensors[1], tensors[2], tensors[3], beta)
-    expected = np.logaddexp(0, -(chosen - rejected))
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
 @unhurried
@@ -126,7 +79,7 @@ def test_kto_agrees_with_the_formula(
 ) -> None:
     policy, reference, desirable = (np.array(column) for column in zip(*rows, strict=True))
     reward = beta * (policy - reference)
-    found = losses.kto(
+    found = kto.loss(
         torch.tensor(policy), torch.tensor(reference), torch.tensor(desirable), beta, target_kl
     )
     above = np.where(desirable, reward - target_kl, target_kl - reward)
@@ -139,7 +92,7 @@ def test_kto_pulls_by_the_label(
     policy: float, reference: float, desirable: bool, beta: float, target_kl: float
 ) -> None:
     leaf, other = leaves(policy, reference)
-    loss = losses.kto(leaf, other, torch.tensor([desirable]), beta, target_kl)
+    loss = kto.loss(leaf, other, torch.tensor([desirable]), beta, target_kl)
     (slope,) = gradients(loss, leaf)
     # Its size is beta x sigmoid(...): never above beta, and zero only by underflow.
     assert 0 <= (-slope if desirable else slope) <= beta * (1 + 1e-12)

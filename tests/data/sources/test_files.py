@@ -1,0 +1,286 @@
+"""Preference data from files: what is read, and what is refused."""
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from data_helpers import Rows, patient
+from hypothesis import given
+from hypothesis import strategies as st
+from source_helpers import (
+    GOOD,
+    ROWS,
+    as_jsonl,
+    read,
+    refused,
+    write_gzip,
+    write_jsonl,
+    write_parquet,
+)
+
+from preference.data.sources import columns
+
+Write = Callable[[Path, Rows], Path]
+every_format = pytest.mark.parametrize("write", [write_jsonl, write_gzip, write_parquet])
+
+
+@every_format
+def test_each_format_gives_the_same_rows(tmp_path: Path, write: Write) -> None:
+    write(tmp_path / "train", ROWS)
+    assert read(tmp_path) == ROWS
+
+
+@every_format
+def test_rows_of_many_batches_keep_their_order(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BATCH_ROWS", 3)
+    rows = [(f"chosen {number}", f"rejected {number}") for number in range(10)]
+    write(tmp_path / "train", rows)
+    assert read(tmp_path) == rows
+
+
+@patient
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.booleans())
+def test_any_text_survives_jsonl(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, ascii_only: bool
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "train.jsonl"
+    path.write_bytes(as_jsonl(rows, ascii_only))
+    assert read(path) == rows
+
+
+def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b"\n" + GOOD + b"\n  \r\n" + GOOD + b"\n\n")
+    assert read(tmp_path) == [("a", "b"), ("a", "b")]
+
+
+def test_windows_line_ends_are_read(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(GOOD.replace(b"\n", b"\r\n") * 2)
+    assert read(tmp_path) == [("a", "b"), ("a", "b")]
+
+
+def test_a_last_line_without_end_is_read(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(GOOD + GOOD.strip())
+    assert read(tmp_path) == [("a", "b"), ("a", "b")]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
+def test_unicode_line_separators_end_no_row(tmp_path: Path, separator: str) -> None:
+    rows = [(f"a{separator}b", f"{separator}c")]
+    write_jsonl(tmp_path / "train", rows)
+    assert read(tmp_path) == rows
+
+
+def test_a_directory_a_pattern_and_a_list_give_the_same_rows(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "train", ROWS)
+    write_jsonl(tmp_path / "test", ROWS[:1])
+    files = [str(tmp_path / "t*n.jsonl"), str(tmp_path / "test.jsonl")]
+    for source in (tmp_path, str(tmp_path / "*.jsonl"), files):
+        assert read(source, "train") == ROWS
+        assert read(source, "test") == ROWS[:1]
+
+
+def test_a_relative_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own" / "pairs").mkdir(parents=True)
+    write_jsonl(tmp_path / "own" / "pairs" / "train", ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert read("own/pairs") == read("own") == read("**/*.jsonl") == ROWS
+
+
+def test_files_are_read_in_sorted_order(tmp_path: Path) -> None:
+    order = (5, 2, 0, 7, 3, 1, 6, 4)
+    for number in order:
+        write_jsonl(tmp_path / f"train-{number}-of-8", [(str(number), "x")])
+    expected = [(str(number), "x") for number in sorted(order)]
+    assert read(tmp_path) == expected
+    assert read([str(tmp_path / f"train-{number}-*") for number in order]) == expected
+
+
+def test_a_file_that_two_patterns_name_is_read_once(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "train", ROWS)
+    assert read([str(path), str(tmp_path / "*.jsonl")]) == ROWS
+
+
+def test_nested_directories_are_read(tmp_path: Path) -> None:
+    for directory in ("b", "a/deep"):
+        (tmp_path / directory).mkdir(parents=True)
+        write_gzip(tmp_path / directory / "train", [(directory, "x")])
+    assert read(tmp_path) == [("a/deep", "x"), ("b", "x")]
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "my_train", "train-00000-of-00001", "harmless.train.v2", "TRAIN", "1train2"]
+)
+def test_the_split_is_a_word_of_the_file_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.jsonl").write_bytes(as_jsonl(ROWS))
+    (tmp_path / "latest-test.jsonl").write_bytes(as_jsonl(ROWS[:1]))
+    for other in ("training-testing", "retrain", "contest"):
+        (tmp_path / f"{other}.jsonl").write_bytes(b"not read")
+    assert read(tmp_path, "train") == ROWS
+    assert read(tmp_path, "test") == ROWS[:1]
+
+
+def test_a_directory_may_name_the_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.jsonl").write_bytes(GOOD * (2 if split == "train" else 1))
+    assert len(read(tmp_path, "train")) == 2
+    assert len(read(tmp_path, "test")) == 1
+
+
+def test_other_files_in_the_directory_are_not_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "train", ROWS)
+    (tmp_path / "train.txt").write_text("notes")
+    (tmp_path / "README.md").write_text("train and test")
+    assert read(tmp_path) == ROWS
+
+
+BAD_LINES = {
+    "cut short": (b'{"chosen": "a"', "not JSON"),
+    "no JSON": (b"chosen: a", "not JSON"),
+    "too deep": (b"[" * 100_000, "not JSON"),
+    "too long a number": (b'{"chosen": ' + b"1" * 5_000 + b', "rejected": "b"}', "not JSON"),
+    "list": (b'["a", "b"]', "expected an object with the keys chosen and rejected"),
+    "text": (b'"a"', "expected an object with the keys chosen and rejected"),
+    "one column": (b'{"chosen": "a"}', "no column 'rejected' (it has chosen)"),
+    "no column": (b"{}", "no column 'chosen' (it has none)"),
+    "null": (b'{"chosen": "a", "rejected": null}', "'rejected' must be text, but is null"),
+    "number": (b'{"chosen": 7, "rejected": "b"}', "'chosen' must be text, but is 7"),
+    "turns": (b'{"chosen": ["a"], "rejected": "b"}', "'chosen' must be text, but is [\"a\"]"),
+    "not UTF-8": (b'{"chosen": "a", "rejected": "\xff"}', "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+@pytest.mark.parametrize("name", ["train.jsonl", "train.jsonl.gz"])
+def test_a_bad_line_is_named(tmp_path: Path, name: str, bad: str) -> None:
+    line, problem = BAD_LINES[bad]
+    content = GOOD + b"\n" + line + b"\n" + GOOD
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    message = refused(tmp_path)
+    assert message.startswith(f"{path}, line 3: ")
+    assert problem in message
+
+
+@pytest.mark.parametrize("bad", ["cut short", "too long a number", "not UTF-8"])
+def test_a_damaged_line_comes_with_what_to_do(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "train.jsonl").write_bytes(BAD_LINES[bad][0])
+    assert "mend or remove the line" in refused(tmp_path)
+
+
+def test_a_long_value_is_not_printed_whole(tmp_path: Path) -> None:
+    record = {"chosen": list(range(10_000)), "rejected": "b"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(record))
+    assert len(refused(tmp_path)) < 500
+
+
+@pytest.mark.parametrize("bad", ['"\\ud83d", "rejected": "b"', '"a", "rejected": "\\ude00"'])
+def test_half_of_a_surrogate_pair_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(GOOD * 5 + f'{{"chosen": {bad}}}\n'.encode() + GOOD)
+    message = refused(tmp_path)
+    assert message.startswith(f"{path}, line 6: ")
+    assert "surrogate" in message
+    assert "mend or remove the line" in message
+
+
+def long_gzip() -> bytes:
+    numbers = random.Random(0)
+    return gzip.compress(as_jsonl([(str(numbers.random()), "b") for _ in range(2_000)]))
+
+
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(long_gzip()[:-100])
+    message = refused(tmp_path)
+    assert message.startswith(f"{path}, after line ")
+    assert "fetch the file again" in message
+
+
+def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
+    content = bytearray(long_gzip())
+    content[300:340] = b"\xff" * 40
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(content)
+    message = refused(tmp_path)
+    assert message.startswith(f"{path}, after line ")
+    assert "fetch the file again" in message
+
+
+def test_what_is_named_gzip_and_is_not_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(GOOD)
+    message = refused(tmp_path)
+    assert message.startswith(str(path))
+    assert "Not a gzipped file" in message
+    assert "fetch the file again" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet, but long enough to hold a footer"])
+def test_broken_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "train.parquet"
+    path.write_bytes(content)
+    message = refused(tmp_path)
+    assert message.startswith(f"{path}: not readable as Parquet")
+    assert "fetch the file again" in message
+
+
+def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "train", ROWS * 100)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert refused(tmp_path).startswith(f"{path}: not readable as Parquet")
+
+
+@every_format
+def test_a_source_without_a_split_is_refused(tmp_path: Path, write: Write) -> None:
+    path = write(tmp_path / "test", ROWS)
+    message = refused(tmp_path)
+    assert "data.source" in message
+    assert "no train file" in message
+    assert f"found: {path.name}" in message
+    assert "train.jsonl.gz, train/0.parquet" in message
+
+
+def test_two_formats_at_once_are_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "train", ROWS)
+    write_parquet(tmp_path / "train", ROWS)
+    message = refused(tmp_path)
+    assert "data.source" in message
+    assert "train split comes as .jsonl and as .parquet" in message
+    assert "name one kind with a pattern" in message
+    assert read(str(tmp_path / "*.parquet")) == ROWS
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("chosen,rejected\n")
+    assert refused(str(path)) == f"{path}: expected a file ending in .jsonl, .jsonl.gz, .parquet"
+
+
+def test_a_directory_without_data_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path)
+    assert "data.source" in message
+    assert "names no file" in message
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "none/train.parquet", "*.jsonl", "**/*.gz", "none"])
+def test_a_path_or_pattern_without_file_is_refused(tmp_path: Path, name: str) -> None:
+    message = refused(str(tmp_path / name))
+    assert "params.yaml: data.source" in message
+    assert "names no file" in message
+    assert ".jsonl, .jsonl.gz, .parquet" in message
+
+
+def test_each_pattern_of_a_list_must_name_a_file(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "train", ROWS)
+    message = refused([str(path), str(tmp_path / "more*.jsonl")])
+    assert "more*.jsonl' names no file" in message
+
+
+def test_an_empty_list_is_refused() -> None:
+    assert "params.yaml: data.source" in refused([])

@@ -1,0 +1,61 @@
+"""The model's card, with what a reader of it looks for."""
+
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+from settings import params
+
+from preference.report import card
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+CONTEXT = {"device": "cuda", "precision": "bf16", "data": "demo", "base_model": "scratch"}
+PREPARED = {"train": {"pairs": 60}, "test": {"pairs": 40}}
+ROWS = [
+    ["SFT", "0.50", "0.40 to 0.60", "0.10", "0.00 to 0.20"],
+    ["SFT + DPO", "0.60", "0.50 to 0.70", "0.30", "0.20 to 0.40"],
+]
+
+
+def made(**context: str) -> tuple[dict[str, Any], str]:
+    """The metadata, and the text."""
+    text = card.model_card(params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, PREPARED)
+    empty, metadata, body = text.split("---\n", 2)
+    assert empty == ""
+    return YAML(typ="safe").load(metadata), body
+
+
+def test_metadata_name_what_the_hub_knows() -> None:
+    metadata, _ = made(data=f"Anthropic/hh-rlhf@{COMMIT}", base_model=f"openai/gpt2@{COMMIT}")
+    assert metadata == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["preference-tuning", "dpo"],
+        "base_model": "openai/gpt2",
+        "datasets": ["Anthropic/hh-rlhf"],
+    }
+
+
+def test_what_is_not_on_the_hub_is_in_no_metadata() -> None:
+    metadata, body = made(data="./mine@home", base_model="scratch")
+    assert metadata.keys() == {"library_name", "pipeline_tag", "tags"}
+    assert "| base | scratch |\n| preferences | ./mine@home |\n" in body
+
+
+def test_the_text_has_data_numbers_and_params() -> None:
+    _, body = made()
+    assert body.startswith("\n# SFT + DPO\n")
+    for line in (
+        "| pairs | 60 to train on, 40 to test with, of up to 8 tokens |",
+        "| computed with | device cuda, precision bf16 |",
+        "| model | pair_acc | 95% interval | margin | 95% interval |",
+        "| SFT | 0.50 | 0.40 to 0.60 | 0.10 | 0.00 to 0.20 |",
+        "| SFT + DPO | 0.60 | 0.50 to 0.70 | 0.30 | 0.20 to 0.40 |",
+        "minus rejected, in nats a token; 95% intervals.",
+        "| `train.learning_rate` | `0.001` |",
+        "| `precision` | `fp32` |",
+    ):
+        assert f"\n{line}\n" in body
+    # What training does not depend on, or what would tell of a machine.
+    assert not re.search(r"`(runtime|samples|report|data|model)\.", body)
+    assert made() == made()

@@ -1,0 +1,72 @@
+"""A session: what its processes agree on, smaller micro-batches, and what it leaves behind."""
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import sessions
+import settings
+import torch
+
+from preference.core import signals
+from preference.core.errors import InputError
+from preference.runtime import session
+from preference.runtime.checkpoints import ROOT
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_goes_on_until_a_signal_asks() -> None:
+    made, told = sessions.make(minutes=5), []
+
+    def work() -> None:
+        with made.held():
+            told.append(made.agree(1.5))
+            signal.raise_signal(signal.SIGTERM)
+            told.append(made.agree(1.5))
+            made.stop_if_asked()
+
+    with pytest.raises(signals.Stopped, match="SIGTERM"):
+        work()
+    # What is asked to stop keeps its state first.
+    assert told == [(1.5, False, False), (1.5, True, True)]
+    with pytest.raises(signals.Stopped):
+        made.stop_if_asked()
+
+
+def test_the_state_is_due_by_the_clock() -> None:
+    assert sessions.make(minutes=0).agree().due
+    assert not sessions.make(minutes=5).agree().due
+    assert not sessions.make(minutes=None).agree().due
+
+
+def test_out_of_memory_halves_what_was_tried() -> None:
+    made, error = sessions.make(1000), torch.OutOfMemoryError("CUDA out of memory. Tried")
+    made.halve(error, 3000, single=False)
+    assert made.tokens_per_batch == 500
+    made.halve(error, 100, single=False)
+    assert made.tokens_per_batch == 50
+    with pytest.raises(InputError, match="test: out of memory with one item at a time"):
+        made.halve(error, 100, single=True)
+
+
+def test_other_errors_are_not_mended() -> None:
+    with pytest.raises(RuntimeError, match="something else"):
+        sessions.make().halve(RuntimeError("something else"), 100, single=False)
+
+
+def test_what_it_has_kept_goes_at_its_end_and_stays_on_errors() -> None:
+    asked = settings.params("fp32", "cpu")
+    kept = ROOT / "stage"
+    with suppress(KeyError), session.opened("stage", asked, []):
+        kept.mkdir(parents=True)
+        raise KeyError
+    assert kept.exists()
+    with session.opened("stage", asked, []) as run:
+        assert (run.stage, run.params, run.runtime) == ("stage", asked, asked.runtime)
+        assert run.tokens_per_batch > 0
+    assert not kept.exists()

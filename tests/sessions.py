@@ -1,0 +1,37 @@
+"""Sessions on a CPU, for tests that train or score without a stage around them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import settings
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from preference.core.params import Runtime
+from preference.runtime.checkpoints import Checkpoints
+from preference.runtime.session import Session
+
+
+def make(
+    tokens_per_batch: int = 10_000,
+    *,
+    seed: int = 1,
+    precision: str = "no",
+    minutes: float | None = None,
+    determined_by: Sequence[object] = (),
+    tensorboard: bool = False,
+) -> Session:
+    """A session called `test`; its checkpoints are a context of their own."""
+    AcceleratorState._reset_state(True)
+    accelerator = Accelerator(cpu=True, mixed_precision=precision)
+    runtime = Runtime(device="cpu", tensorboard=tensorboard)
+    params = settings.params("fp32", "cpu").model_copy(update={"seed": seed, "runtime": runtime})
+    checkpoints = Checkpoints("test", accelerator, minutes=minutes, determined_by=determined_by)
+    return Session("test", params, accelerator, checkpoints, tokens_per_batch)
+
+
+@contextmanager
+def opened(session: Session) -> Iterator[Session]:
+    """Left without an error, its work is done."""
+    yield session
+    session.checkpoints.done()

@@ -1,0 +1,63 @@
+"""What the tests of several sources need: sources read as params name them, files written."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from data_helpers import Rows, write_raw
+
+from preference.core.errors import InputError
+from preference.core.params import Data, Demo
+from preference.data.sources import registry
+from preference.store.tables import RAW
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROWS = [("Why? Yes.", "Why? No."), ("é \u2028 🙂", "tab\tand\r\nlines\u2029\x85"), ("", " ")]
+GOOD = b'{"chosen": "a", "rejected": "b"}\n'
+
+
+def data(source: Path | str | list[str], revision: str | None = None) -> Data:
+    source = str(source) if isinstance(source, Path) else source
+    return Data(
+        source=source,
+        revision=revision,
+        train_pairs=1,
+        eval_pairs=1,
+        max_length=8,
+        demo=Demo(),
+    )
+
+
+def read(source: Path | str | list[str], part: str = "train") -> Rows:
+    batches = list(registry.batches(data(source), part))
+    assert all(batch.schema == RAW for batch in batches)
+    return [(row["chosen"], row["rejected"]) for batch in batches for row in batch.to_pylist()]
+
+
+def refused(source: Path | str | list[str], part: str = "train") -> str:
+    with pytest.raises(InputError) as caught:
+        read(source, part)
+    return str(caught.value)
+
+
+def as_jsonl(rows: Rows, ascii_only: bool = False) -> bytes:
+    records = [dict(zip(RAW.names, row, strict=True)) for row in rows]
+    lines = [json.dumps(record, ensure_ascii=ascii_only) + "\n" for record in records]
+    return "".join(lines).encode()
+
+
+def write_jsonl(path: Path, rows: Rows) -> Path:
+    path = path.with_suffix(".jsonl")
+    path.write_bytes(as_jsonl(rows))
+    return path
+
+
+def write_gzip(path: Path, rows: Rows) -> Path:
+    path = path.with_suffix(".jsonl.gz")
+    path.write_bytes(gzip.compress(as_jsonl(rows)))
+    return path
+
+
+def write_parquet(path: Path, rows: Rows) -> Path:
+    return write_raw(path.with_suffix(".parquet"), rows)

@@ -1,0 +1,130 @@
+"""Data that are no pairs of dialogues: rankings, and labelled single responses, to the end."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import naive
+import numpy as np
+import project
+import pyarrow as pa
+import pytest
+from transformers import AutoModelForCausalLM
+
+from preference.data.formats import labelled, ranked
+from preference.store import examples, scores, tables
+
+STAGES = ("prepare", "baseline_eval", "sft_warmup", "reference", "sft_eval", "train", "final_eval")
+TOWNS = ("Ulm", "Bern", "Graz", "Kiel", "Linz", "Chur")
+
+
+def write_raw(directory: Path, schema: pa.Schema, rows: dict[str, list[dict[str, Any]]]) -> None:
+    for split, of_split in rows.items():
+        with tables.writing(directory / f"data/raw/{split}.parquet", schema) as writer:
+            writer.write_table(pa.Table.from_pylist(of_split, schema=schema))
+
+
+def run(directory: Path, *stages: str) -> str:
+    """Run stages as DVC would, one after the other; what they said."""
+    said = ""
+    for stage in stages:
+        done = project.run(directory, sys.executable, "-m", f"stages.{stage}")
+        assert done.returncode == 0, done.stderr
+        said += done.stderr
+    return said
+
+
+def metrics(directory: Path, name: str) -> dict[str, Any]:
+    return json.loads((directory / f"results/metrics/{name}.json").read_text())
+
+
+def naive_scores(directory: Path, model: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means over tokens of a saved model, one sequence at a time, in the prepared order."""
+    loaded = AutoModelForCausalLM.from_pretrained(directory / "models" / model).eval()
+    found = naive.score(loaded, examples.read(directory / "data/prepared/test.parquet"))
+    return found.logps, found.logps / found.tokens
+
+
+def ranking(number: int) -> dict[str, Any]:
+    town = TOWNS[number % len(TOWNS)]
+    completions = [f"It is in {town}.", f"Perhaps near {town}, I think.", "No idea."]
+    order = np.random.default_rng(number).permutation(3)
+    return {
+        "prompt": f"Where is number {number}?",
+        "completions": [completions[i] for i in order],
+        "scores": [float((2, 1, 0)[i]) for i in order],
+    }
+
+
+def test_three_responses_to_a_prompt(another: Path) -> None:
+    rows = [ranking(number) for number in range(30)]
+    write_raw(another, ranked.SCHEMA, {"train": rows[:20], "test": rows[20:]})
+    project.set_params(another, {"data.train_pairs": 50, "data.eval_pairs": None})
+    run(another, *STAGES)
+    prepared = metrics(another, "prepare")
+    # 16 rows of three pairs each, and two of the next.
+    assert (prepared["train"]["rows_read"], prepared["train"]["pairs"]) == (17, 50)
+    assert (prepared["test"]["rows_read"], prepared["test"]["pairs"]) == (10, 30)
+    # Each response is scored once, though it stands in two pairs.
+    reference = scores.read(another / "data/reference/test.parquet")
+    assert len(reference.logps) == 30
+    sums, _ = naive_scores(another, "sft")
+    np.testing.assert_allclose(reference.logps, sums, rtol=1e-4)
+    # The metrics, from the rows themselves.
+    _, policy = naive_scores(another, "policy")
+    margins = []
+    for number, row in enumerate(rows[20:]):
+        for a in range(3):
+            for b in range(3):
+                if row["scores"][a] > row["scores"][b]:
+                    margins.append(policy[3 * number + a] - policy[3 * number + b])
+    final = metrics(another, "final")
+    assert final["pairs"] == len(margins) == 30
+    assert final["margin"] == pytest.approx(np.mean(margins), rel=1e-3)
+    assert final["pair_acc"] == pytest.approx(np.mean(np.array(margins) > 0), abs=0.04)
+    assert metrics(another, "sft")["pairs"] == metrics(another, "baseline")["pairs"] == 30
+    # Training moved it.
+    assert final["margin"] > metrics(another, "sft")["margin"]
+    run(another, "samples", "report")
+    page = (another / "results/report.html").read_text()
+    assert "Where is number 20?" in page
+    assert "| SFT + DPO |" in (another / "results/table.md").read_text()
+
+
+def test_labelled_single_responses(another: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Where is number {number}?",
+            "completion": f"In {TOWNS[number % 6]}." if number % 2 else "No idea.",
+            "label": bool(number % 2),
+            "weight": 2.0 if number % 3 == 0 else None,
+        }
+        for number in range(40)
+    ]
+    write_raw(another, labelled.SCHEMA, {"train": rows[:30], "test": rows[30:]})
+    project.set_params(another, {"train.objective": "kto", "data.train_pairs": 24})
+    run(another, *STAGES)
+    prepared = metrics(another, "prepare")
+    assert prepared["train"]["pairs"] == 0
+    assert prepared["train"]["labelled_responses"] == prepared["train"]["rows_read"] == 24
+    final, (_, policy), (_, reference) = (
+        metrics(another, "final"),
+        naive_scores(another, "policy"),
+        naive_scores(another, "sft"),
+    )
+    reward = 3.0 * (policy - reference)
+    labels = np.array([row["label"] for row in rows[30:]])
+    assert (final["pairs"], final["pair_acc"], final["margin"]) == (0, None, None)
+    assert final["label_acc"] == pytest.approx(np.mean((reward > 0) == labels))
+    assert final["desired_reward"] == pytest.approx(reward[labels].mean(), rel=1e-2)
+    assert final["undesired_reward"] == pytest.approx(reward[~labels].mean(), rel=1e-2)
+    assert final["desired_reward"] > final["undesired_reward"]
+    # What compares pairs says that there are none, and objectives of pairs do so before training.
+    refused = project.run(another, sys.executable, "-m", "stages.report")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the test data have no pairs")
+    project.set_params(another, {"train.objective": "dpo"})
+    refused = project.run(another, sys.executable, "-m", "stages.train")
+    assert refused.returncode == 1
+    assert "train.objective: dpo needs pairs; the training data have 0 pairs" in refused.stderr

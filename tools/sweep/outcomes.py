@@ -1,0 +1,119 @@
+"""What came of a study's runs: their table and their chart."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+from preference.report import charts, markdown
+from preference.report.analysis import Point
+from preference.report.charts import BLUE, FONT, GREY, ORANGE, Spec
+from tools.sweep.follow import Metrics, Outcome
+from tools.sweep.study import Study, Variant
+
+COLUMNS = (
+    ("variant", "left"),
+    *markdown.ESTIMATES,
+    ("stages run", "left"),
+    ("reused", "right"),
+    ("seconds", "right"),
+)
+PALETTE = (ORANGE, BLUE, GREY)
+LEVELS = (("baseline", "baseline"), ("SFT", "sft"))  # titles and their metrics files
+
+Outcomes = Sequence[tuple[Variant, Outcome]]  # of what `params.yaml` asks for first
+
+
+def line(variant: Variant, outcome: Outcome) -> str:
+    """A variant's stages, for people who watch."""
+    ran = ", ".join(f"{stage} ({spent:.1f} s)" for stage, spent in outcome.ran.items())
+    then = f"failed: {outcome.error}" if outcome.error else f"reused {len(outcome.reused)} stages"
+    return f"{variant.name}: ran {ran or 'nothing'}; {then}"
+
+
+def saving(outcomes: Outcomes, noted: Mapping[str, float]) -> str:
+    """What reuse saved, in a sentence.
+
+    Args:
+        noted: seconds by stage, for those that did not run this time.
+    """
+    took = sum(outcome.seconds for _, outcome in outcomes)
+    ran = [item for _, outcome in outcomes for item in outcome.ran.items()]
+    reused = [stage for _, outcome in outcomes for stage in outcome.reused]
+    seconds = {**noted, **dict(ran)}
+    saved = sum(seconds.get(stage, 0.0) for stage in reused)
+    unknown = sum(stage not in seconds for stage in reused)
+    about = f"at least ({unknown} of them were never timed here)" if unknown else "about"
+    return (
+        f"{len(reused)} of {len(reused) + len(ran)} stage runs were reused, which saved {about} "
+        f"{saved:.0f} s of {saved + took:.0f} s. The sweep took {took:.0f} s."
+    )
+
+
+def table(outcomes: Outcomes, noted: Mapping[str, float], decimals: int) -> str:
+    """The variants as Markdown, and what reuse saved.
+
+    Args:
+        noted: as `saving` takes it.
+        decimals: digits after the point.
+    """
+    lines = [
+        *markdown.table(COLUMNS, [_row(*one, decimals) for one in outcomes]),
+        "",
+        f"{saving(outcomes, noted)} Seconds are those of the run that wrote this table, on its "
+        "machine. A step has as many pairs under every objective, unless the study sets "
+        "`train.batch_size`.",
+        "",
+        f"`{outcomes[0][0].name}` is what `params.yaml` asks for, and its results are those in "
+        "this directory. The others are experiments, for `dvc exp show` and `dvc exp apply` under "
+        "their names with `sweep-` before them.",
+        *(f"\n`{variant.name}` failed: {o.error}" for variant, o in outcomes if o.error),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(variant: Variant, outcome: Outcome, decimals: int) -> list[str]:
+    ran, spent = ", ".join(outcome.ran) or "none", f"{outcome.seconds:.1f}"
+    if outcome.error:
+        return [variant.name, *["failed", ""] * len(markdown.METRICS), ran, "", spent]
+    found, reused = markdown.estimates(outcome.metrics["final"], decimals), len(outcome.reused)
+    return [variant.name, *found, ran if reused else "all", str(reused), spent]
+
+
+def chart(outcomes: Outcomes, study: Study) -> Spec:
+    """pair_acc with its intervals over the study's x, and of baseline and SFT, as Vega-Lite."""
+    finished = [(variant, outcome.metrics) for variant, outcome in outcomes if not outcome.error]
+    finished.sort(key=lambda one: one[0].x if isinstance(one[0].x, int | float) else 0)
+    series: dict[str, list[Point]] = {}
+    for variant, metrics in finished:
+        keys = ("pair_acc", "pair_acc_low", "pair_acc_high", "pairs")
+        point = Point(str(variant.x), *(metrics["final"][key] for key in keys))
+        series.setdefault(variant.series, []).append(point)
+    colours = dict(zip(series, cycle(PALETTE), strict=False))
+    spec = charts.points(series, study.x.title, "test pair_acc, with 95% interval", colours)
+    places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
+    for layer in spec["layer"]:
+        encoding = layer["encoding"]
+        encoding["x"]["sort"] = places
+        if "xOffset" in encoding:
+            # Close to their place, which is a number more often than not.
+            encoding["xOffset"]["scale"] = {"paddingOuter": 3}
+    line = {"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": spec["layer"][-1]["encoding"]}
+    levels = _levels([metrics for _, metrics in finished])
+    return {**spec, "title": study.title, "layer": [levels, line, *spec["layer"]]}
+
+
+def _levels(found: Sequence[Metrics]) -> Spec:
+    """A dashed line each for baseline and SFT, where they are the same in all runs."""
+    rows = [
+        {"title": title, "pair_acc": found[0][file]["pair_acc"]}
+        for title, file in LEVELS
+        if len({metrics[file]["pair_acc"] for metrics in found}) == 1
+    ]
+    title = {"text": {"field": "title"}, "x": {"value": "width"}}
+    return {
+        "data": {"values": rows},
+        "encoding": {"y": {"field": "pair_acc", "type": "quantitative"}, "color": {"value": GREY}},
+        "layer": [
+            {"mark": {"type": "rule", "strokeDash": [4, 4]}},
+            {"mark": {"type": "text", "align": "left", "dx": 4, "font": FONT}, "encoding": title},
+        ],
+    }
