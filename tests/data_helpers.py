@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from preference.data.formats.example import Example
 from preference.store.tables import RAW
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,11 @@ PARAMS: dict[str, Any] = {
     "samples": {"prompts": 3, "max_new_tokens": 8},
     "report": {"decimals": 4, "published": None},
 }
+
+
+def example(prompt: str, chosen: str, rejected: str) -> Example:
+    """Two responses, the first one chosen."""
+    return Example(prompt, (chosen, rejected), (), ((0, 1),))
 
 
 def write_params(

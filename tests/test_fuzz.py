@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_helpers import EOS, write_tokenizer
+from hh_specified import as_specified
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_transcripts import as_specified
 from tokenizers import Tokenizer
 
 from preference.core.errors import InputError
@@ -25,7 +25,7 @@ from preference.core.params import Data, Demo
 from preference.data import prepare
 from preference.data.formats.hh import Pair, split
 from preference.data.sources import registry
-from preference.store import tables
+from preference.store import examples
 from preference.store.tables import RAW
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2400"))
@@ -312,18 +312,14 @@ def test_prepared_pairs_are_the_naive_ones(
             pairs[number] = [naive.cut(prompt, [*r, eos], MAX_LENGTH) for r in responses]
     if not pairs:
         with pytest.raises(InputError, match=f"{raw}: none of its {len(rows)} rows"):
-            prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
+            prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, wanted=None)
         return
-    counts = prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, pairs=None)
+    counts = prepare.prepare(raw, out, tokenizer_from=place, max_length=MAX_LENGTH, wanted=None)
     assert counts.rows_read == len(rows) == counts.pairs + sum(counts.skipped.values())
-    prepared = tables.read_pairs(out)
-    assert prepared.rows.tolist() == list(pairs)
-    for index, expected in enumerate(pairs.values()):
-        for side, (prompt, response) in zip(("chosen", "rejected"), expected, strict=True):
-            kept = getattr(prepared, f"{side}_prompt_tokens")[index]
-            whole = prepared.prompt[index].tolist()
-            assert whole[len(whole) - kept :] == prompt
-            assert getattr(prepared, side)[index].tolist() == response
+    prepared = examples.read(out)
+    assert prepared.index.pair_rows.tolist() == list(pairs)
+    for pair, expected in zip(prepared.index.pairs, pairs.values(), strict=True):
+        assert [naive.sequence(prepared, response) for response in pair] == expected
     named = [p for p in (split(*row) for row in rows) if isinstance(p, Pair)]
     assert counts.duplicates == len(named) - len(set(named))
     assert counts.identical_responses == sum(p.chosen == p.rejected for p in named)

@@ -3,48 +3,50 @@
 import json
 from pathlib import Path
 
-from data_helpers import EOS, run_stage, write_params, write_raw, write_tokenizer
+from data_helpers import EOS, example, run_stage, write_params, write_raw, write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference.data.formats.hh import Pair
+from preference.data.formats.example import Example
 from preference.data.leakage import Seen
 
 few = st.sampled_from(["a", "b", "ab", ""])
-pairs = st.lists(st.builds(Pair, few, few, few), max_size=12)
+pairs = st.lists(st.builds(example, few, few, few), max_size=12)
 
 
 def test_prompts_and_dialogues_by_hand() -> None:
     train = Seen()
-    assert not train.add(Pair("Where?", "here", "there"))
-    assert not train.add(Pair("Why?", "so", "because"))
-    assert train.add(Pair("Where?", "here", "there"))
+    assert not train.add(example("Where?", "here", "there"))
+    assert not train.add(example("Why?", "so", "because"))
+    assert train.add(example("Where?", "here", "there"))
     # The same prompt with other answers is no dialogue that training has seen.
-    other = Pair("Where?", "nowhere", "everywhere")
+    other = example("Where?", "nowhere", "everywhere")
     assert train.has_prompt(other)
     assert not train.has_dialogue(other)
     # A response that was the rejected one counts as well.
-    swapped = Pair("Why?", "because", "no")
+    swapped = example("Why?", "because", "no")
     assert train.has_dialogue(swapped)
     # The same dialogue, whose prompt was longer because its other response began alike.
-    alike = Pair("Where? he", "re", "aven")
+    alike = example("Where? he", "re", "aven")
     assert not train.has_prompt(alike)
     assert not train.has_dialogue(alike)
-    train.add(Pair("Where? ", "here", "there"))
+    train.add(example("Where? ", "here", "there"))
     assert train.has_dialogue(alike)
     assert not train.has_prompt(alike)
     # What comes twice is a pair, not two dialogues of two pairs.
-    assert not train.add(Pair("Where?", "here", "because"))
+    assert not train.add(example("Where?", "here", "because"))
 
 
 @given(pairs, pairs)
-def test_digests_tell_what_the_texts_themselves_tell(train: list[Pair], test: list[Pair]) -> None:
+def test_digests_tell_what_the_texts_themselves_tell(
+    train: list[Example], test: list[Example]
+) -> None:
     seen = Seen()
     assert [seen.add(pair) for pair in train] == [p in train[:i] for i, p in enumerate(train)]
-    dialogues = {p.prompt + response for p in train for response in (p.chosen, p.rejected)}
+    dialogues = {p.prompt + response for p in train for response in p.responses}
     for pair in test:
         assert seen.has_prompt(pair) == any(pair.prompt == p.prompt for p in train)
-        own = {pair.prompt + pair.chosen, pair.prompt + pair.rejected}
+        own = {pair.prompt + response for response in pair.responses}
         assert seen.has_dialogue(pair) == bool(own & dialogues)
 
 
@@ -70,7 +72,9 @@ def test_prepare_counts_what_leaks_and_what_comes_twice(tmp_path: Path) -> None:
     write_raw(tmp_path / "data" / "raw" / "test.parquet", test)
     done = run_stage("prepare", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 of 4 test pairs have a dialogue that the training pairs have, too" in done.stderr
+    assert (
+        "1 of the 4 test examples have a dialogue that the training data have, too" in done.stderr
+    )
     found = json.loads((tmp_path / "results" / "metrics" / "prepare.json").read_text())
     assert found["train"]["duplicates"] == 1
     assert found["train"]["identical_responses"] == 1

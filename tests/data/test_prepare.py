@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,10 +15,11 @@ from tokenizers.models import BPE
 from preference.core.errors import InputError
 from preference.core.params import Data, Demo
 from preference.data import prepare
-from preference.data.formats.hh import Unusable
+from preference.data.formats import hh, labelled, ranked
 from preference.data.prepare import Counts
 from preference.data.sources import registry
-from preference.store import tables
+from preference.store import examples, tables, texts
+from preference.store.examples import Examples
 
 HEAD = "\n\nHuman: Where?\n\nAssistant:"
 GOOD = (f"{HEAD} At the gate.", f"{HEAD} No.")
@@ -43,7 +45,7 @@ USABLE = [0, 3, 4, 7, 8, 10]
 # The lossy tokenizer keeps nothing of the first and something of the second.
 LOST = ("x y", "x z")
 KEPT = (f"{HEAD} a", f"{HEAD} b")
-NONE_SKIPPED = dict.fromkeys((reason.value for reason in Unusable), 0)
+NONE_SKIPPED = dict.fromkeys((reason.value for reason in hh.REASONS), 0)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +65,17 @@ def lossy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(
     directory: Path, base: Path, rows: Rows, pairs: int | None = None, max_length: int = 64
-) -> tuple[Counts, tables.Pairs]:
+) -> tuple[Counts, Examples]:
     raw = write_raw(directory / "raw.parquet", rows)
     out = directory / "prepared.parquet"
-    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=max_length, pairs=pairs)
-    return counts, tables.read_pairs(out)
+    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=max_length, wanted=pairs)
+    return counts, examples.read(out)
+
+
+def parts(found: Examples) -> list[np.ndarray]:
+    index = found.index
+    ragged = (array for rows in (found.prompts, found.responses) for array in vars(rows).values())
+    return [*vars(index).values(), *ragged, found.prompt_tokens]
 
 
 @pytest.mark.parametrize("batch_rows", [1, 3, 4, 5, 1_000])
@@ -83,7 +91,7 @@ def test_the_first_usable_pairs_are_taken_and_nothing_is_read_after_them(
     counts, pairs = prepared(tmp_path, base, ROWS, wanted)
     rows = USABLE[:wanted]
     enough = wanted is not None and wanted <= len(USABLE)
-    assert pairs.rows.tolist() == rows
+    assert pairs.index.pair_rows.tolist() == rows
     assert counts.pairs == len(rows)
     assert counts.rows_read == (rows[-1] + 1 if enough else len(ROWS))
     assert counts.skipped_rows == [row for row in range(counts.rows_read) if row not in rows]
@@ -115,9 +123,9 @@ def test_tokens_are_counted_as_kept(
     rows = [GOOD, (f"{HEAD} At the market, at the gate.", f"{HEAD} Here."), NO_PROMPT]
     for max_length, truncated in ((64, 0), (14, 2)):
         counts, pairs = prepared(tmp_path, base, rows, max_length=max_length)
-        assert counts.prompt_tokens == pairs.prompt.lengths.sum()
-        assert counts.chosen_tokens == pairs.chosen.lengths.sum()
-        assert counts.rejected_tokens == pairs.rejected.lengths.sum()
+        assert counts.prompt_tokens == pairs.prompts.lengths.sum()
+        assert counts.chosen_tokens == pairs.responses.lengths[0::2].sum()
+        assert counts.rejected_tokens == pairs.responses.lengths[1::2].sum()
         assert counts.truncated_pairs == truncated
         assert pairs.longest <= max_length
 
@@ -126,7 +134,7 @@ def test_pairs_that_the_tokenizer_leaves_nothing_of_are_skipped(
     tmp_path: Path, lossy: Path
 ) -> None:
     counts, pairs = prepared(tmp_path, lossy, [LOST, KEPT, NO_CHOSEN, LOST, KEPT])
-    assert pairs.rows.tolist() == [1, 4]
+    assert pairs.index.pair_rows.tolist() == [1, 4]
     assert counts.skipped == NONE_SKIPPED | {"empty_chosen": 1, "no_tokens": 2}
     assert counts.rows_read == 5
 
@@ -137,7 +145,7 @@ def test_pairs_without_tokens_do_not_count_among_the_first(
 ) -> None:
     monkeypatch.setattr(prepare, "BATCH_ROWS", batch_rows)
     counts, pairs = prepared(tmp_path, lossy, [LOST, KEPT, LOST, KEPT, KEPT, KEPT], 3)
-    assert pairs.rows.tolist() == [1, 3, 4]
+    assert pairs.index.pair_rows.tolist() == [1, 3, 4]
     assert counts.rows_read == 5
     assert counts.skipped_rows == [0, 2]
 
@@ -148,7 +156,7 @@ def test_skipped_rows_are_named_in_file_order(tmp_path: Path, lossy: Path) -> No
 
 
 def test_a_split_without_a_usable_pair_is_refused(tmp_path: Path, base: Path) -> None:
-    with pytest.raises(InputError, match=r"none of its 3 rows gives a usable pair") as caught:
+    with pytest.raises(InputError, match=r"none of its 3 rows gives a usable example") as caught:
         prepared(tmp_path, base, [NO_PROMPT, NO_CHOSEN, NO_PROMPT])
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "raw.parquet"))
@@ -159,7 +167,7 @@ def test_a_split_without_a_usable_pair_is_refused(tmp_path: Path, base: Path) ->
 def test_a_missing_raw_table_is_refused_with_what_to_do(tmp_path: Path, base: Path) -> None:
     raw, out = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
     with pytest.raises(InputError, match="no such file") as caught:
-        prepare.prepare(raw, out, tokenizer_from=base, max_length=8, pairs=1)
+        prepare.prepare(raw, out, tokenizer_from=base, max_length=8, wanted=1)
     assert "dvc repro" in str(caught.value)
 
 
@@ -183,9 +191,9 @@ def test_the_stage_writes_tables_and_counts(project: Path) -> None:
         assert table.schema.equals(tables.PREPARED)
         assert table.num_rows == metrics[split]["pairs"] == used
         assert metrics[split]["rows_read"] == read
-        assert set(metrics[split]["skipped"]) == set(Unusable)
+        assert set(metrics[split]["skipped"]) == set(hh.REASONS)
         assert metrics[split]["prompt_tokens"] > metrics[split]["chosen_tokens"] > 0
-    assert "test has fewer pairs than the 10 asked for" in done.stderr
+    assert "test has fewer examples than the 10 asked for" in done.stderr
     assert "train has fewer" not in done.stderr
 
 
@@ -208,7 +216,7 @@ def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
     for wrong in (content[:-1] + b"2", content[:100], b""):
         raw.write_bytes(wrong)
         with pytest.raises(InputError, match=f"{raw}: not readable as Parquet.*make check-cache"):
-            prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, pairs=None)
+            prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, wanted=None)
         assert not (tmp_path / "out").exists()
 
 
@@ -223,13 +231,9 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
     table = pa.table(columns, schema=tables.RAW)
     pq.write_table(table, raw, row_group_size=10, write_page_checksum=True)
 
-    def prepared() -> list[list[list[int]]]:
-        prepare.prepare(raw, out, tokenizer_from=base, max_length=64, pairs=15)
-        found = tables.read_pairs(out)
-        return [
-            [part[i].tolist() for part in (found.prompt, found.chosen, found.rejected)]
-            for i in range(len(found))
-        ]
+    def prepared() -> tuple[object, ...]:
+        prepare.prepare(raw, out, tokenizer_from=base, max_length=64, wanted=15)
+        return [part.tolist() for part in parts(examples.read(out))], texts.read(out)
 
     expected, whole, refused = prepared(), raw.read_bytes(), 0
     with pq.ParquetFile(raw) as file:
@@ -242,6 +246,69 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
             except InputError:
                 refused += 1
     assert refused > 100
+
+
+def write_table(path: Path, schema: pa.Schema, rows: list[dict[str, object]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows", "pairs"), [(None, 3, 7), (7, 3, 7), (5, 2, 5), (2, 1, 2)]
+)
+def test_rankings_give_pairs_and_the_last_is_cut(
+    wanted: int | None, rows: int, pairs: int, tmp_path: Path, base: Path
+) -> None:
+    """Three responses in three pairs, in three pairs, and two of them as good in two."""
+    scores = [[2.0, 0.0, 1.0], [3.0, 4.0, 5.0], [1.0, 1.0]]
+    table = [
+        {"prompt": f"Which? {i}", "completions": list("abc")[: len(s)], "scores": s}
+        for i, s in enumerate([*scores[:2], [7.0, 1.0]])
+    ]
+    raw, out = write_table(tmp_path / "raw", ranked.SCHEMA, table), tmp_path / "out"
+    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=64, wanted=wanted)
+    found = examples.read(out)
+    assert (counts.rows_read, counts.pairs) == (rows, pairs)
+    expected = [(0, 2), (0, 1), (2, 1), (5, 4), (5, 3), (4, 3), (6, 7)]
+    assert [tuple(pair) for pair in found.index.pairs.tolist()] == expected[:pairs]
+    lengths = found.responses.lengths[found.index.pairs]
+    assert [counts.chosen_tokens, counts.rejected_tokens] == lengths.sum(axis=0).tolist()
+    assert counts.skipped == {
+        "empty_prompt": 0,
+        "empty_response": 0,
+        "no_preference": 0,
+        "no_tokens": 0,
+    }
+    assert counts.labelled_responses is None
+
+
+def test_labelled_responses_are_counted_by_themselves(tmp_path: Path, base: Path) -> None:
+    row = {"prompt": "Where is it, after all?", "completion": "Here.", "label": True}
+    table: list[dict[str, object]] = [
+        {**row, "weight": 0.5},
+        {**row, "completion": " ", "weight": None},
+        {**row, "label": False, "weight": None},
+        {**row, "completion": "There, at the gate.", "weight": 2.0},
+    ]
+    raw, out = write_table(tmp_path / "raw", labelled.SCHEMA, table), tmp_path / "out"
+    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=12, wanted=2)
+    assert (counts.rows_read, counts.labelled_responses, counts.pairs) == (3, 2, 0)
+    assert counts.truncated_labelled == 2
+    index = examples.read(out).index
+    assert index.labels.tolist() == [1, 0]
+    assert index.weights.tolist() == [0.5, 1.0]
+    assert index.rows.tolist() == [0, 2]
+    assert counts.as_dict()["labelled_responses"] == 2
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], None])
+def test_a_row_that_cannot_be_read_is_named(
+    scores: list[float] | None, tmp_path: Path, base: Path
+) -> None:
+    good = {"prompt": "Which?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
+    raw = write_table(tmp_path / "raw", ranked.SCHEMA, [good, {**good, "scores": scores}])
+    with pytest.raises(InputError, match=f"{raw}, row 1: .*mend it"):
+        prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, wanted=None)
 
 
 def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> None:
@@ -263,4 +330,4 @@ def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> No
     assert counts.pairs == 1_000
     assert counts.rows_read == 1_003
     assert counts.skipped_rows == [86, 516, 925]
-    assert pairs.rows[-1] == 1_002
+    assert pairs.index.pair_rows[-1] == 1_002

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from data_helpers import EOS, patient, write_tokenizer
+from data_helpers import EOS, example, patient, write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -14,8 +14,9 @@ from transformers import AutoTokenizer
 
 from preference.core.errors import InputError
 from preference.data import tokens
-from preference.data.formats.hh import Pair
-from preference.store.tables import PREPARED, Ragged
+from preference.data.formats.example import Example, Turn
+from preference.store.examples import Ragged
+from preference.store.tables import PREPARED
 
 
 class Both(NamedTuple):
@@ -40,7 +41,26 @@ texts = st.lists(
     st.sampled_from(("Human: ", "\n\nAssistant:", " the market", "gate", EOS, "🙂")) | st.text(),
     max_size=6,
 ).map("".join)
-pairs = st.builds(Pair, texts, texts, texts)
+responses = st.lists(texts, min_size=1, max_size=4)
+
+
+@st.composite
+def some(draw: st.DrawFn) -> Example:
+    """Any prompt with responses, pairs of them, labels and weights."""
+    found = tuple(draw(responses))
+    places = st.integers(0, len(found) - 1)
+    prompt = draw(texts)
+    return Example(
+        prompt,
+        found,
+        (Turn("user", 0, len(prompt)),),
+        tuple(draw(st.lists(st.tuples(places, places), max_size=3))),
+        tuple(draw(st.sampled_from([None, True, False])) for _ in found),
+        tuple(draw(st.sampled_from([None, 0.5])) for _ in found),
+    )
+
+
+examples = some()
 ragged = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6)
 
 
@@ -108,60 +128,68 @@ def one_side(both: Both, prompt: str, answer: str, max_length: int) -> Side:
 
 
 @patient
-@given(st.lists(pairs, min_size=1, max_size=5), st.integers(2, 6) | st.integers(2, 60))
-def test_prepared_pairs_are_the_joined_sequences_without_their_beginnings(
-    both: Both, batch: list[Pair], max_length: int
+@given(st.lists(examples, min_size=1, max_size=5), st.integers(2, 6) | st.integers(2, 60))
+def test_prepared_responses_are_the_joined_sequences_without_their_beginnings(
+    both: Both, batch: list[Example], max_length: int
 ) -> None:
     numbers = [10 * index for index in range(len(batch))]
-    prepared, truncated = tokens.prepare(both.own, both.eos_id, max_length, numbers, batch)
+    found = tokens.prepare(both.own, both.eos_id, max_length, numbers, batch)
     expected = []
-    for number, pair in zip(numbers, batch, strict=True):
-        sides = [one_side(both, pair.prompt, answer, max_length) for answer in pair[1:]]
+    for number, one in zip(numbers, batch, strict=True):
+        sides = [one_side(both, one.prompt, answer, max_length) for answer in one.responses]
         # A lone EOS has nothing before it and could not be scored.
         if all(len(side.prompt + side.response) > 1 for side in sides):
-            expected.append((number, sides))
-    assert prepared.schema == PREPARED
-    assert prepared["row"].to_pylist() == [number for number, _ in expected]
-    assert truncated == sum(any(side.cut for side in sides) for _, sides in expected)
-    for row, (_, sides) in zip(prepared.to_pylist(), expected, strict=True):
-        assert len(row["prompt_ids"]) == max(len(side.prompt) for side in sides)
-        for name, side in zip(("chosen", "rejected"), sides, strict=True):
-            kept = row[f"{name}_prompt_tokens"]
-            assert row["prompt_ids"][len(row["prompt_ids"]) - kept :] == side.prompt
-            assert row[f"{name}_ids"] == side.response
-            assert row[f"{name}_ids"][-1] == both.eos_id
+            expected.append((number, one, sides))
+    assert found.batch.schema == PREPARED
+    kept = [number for number, *_ in expected]
+    assert [n for n, out in zip(numbers, found.dropped, strict=True) if not out] == kept
+    assert (found.lengths > max_length).tolist() == [
+        side.cut for *_, sides in expected for side in sides
+    ]
+    for row, (number, one, sides) in zip(found.batch.to_pylist(), expected, strict=True):
+        assert row["row"] == number
+        assert (row["prompt"], row["responses"]) == (one.prompt, list(one.responses))
+        assert row["turns"] == [turn._asdict() for turn in one.turns]
+        assert (row["labels"], row["weights"]) == (list(one.labels), list(one.weights))
+        assert list(zip(row["chosen"], row["rejected"], strict=True)) == list(one.pairs)
+        assert row["prompt_ids"] == max((side.prompt for side in sides), key=len)
+        for side, ids, tokens_kept in zip(
+            sides, row["response_ids"], row["prompt_tokens"], strict=True
+        ):
+            assert ids == side.response
+            assert ids[-1] == both.eos_id
+            assert row["prompt_ids"][len(row["prompt_ids"]) - tokens_kept :] == side.prompt
 
 
 def test_each_side_keeps_as_much_of_the_prompt_as_it_has_room_for(both: Both) -> None:
-    pair = Pair("\n\nHuman: where?\n\nAssistant:", "gate", "at the market, at the market")
+    pair = example("\n\nHuman: where?\n\nAssistant:", "gate", "at the market, at the market")
     prompt = both.ids(pair.prompt)
-    short, long = (len(both.ids(text)) + 1 for text in pair[1:])
+    short, long = (len(both.ids(text)) + 1 for text in pair.responses)
     max_length = len(prompt) + short - 2
-    prepared, truncated = tokens.prepare(both.own, both.eos_id, max_length, [0], [pair])
-    row = prepared.to_pylist()[0]
+    found = tokens.prepare(both.own, both.eos_id, max_length, [0], [pair])
+    row = found.batch.to_pylist()[0]
     assert short < long < max_length
-    assert row["chosen_prompt_tokens"] == len(prompt) - 2
-    assert row["rejected_prompt_tokens"] == max_length - long
+    assert row["prompt_tokens"] == [len(prompt) - 2, max_length - long]
     assert row["prompt_ids"] == prompt[2:]
-    assert truncated == 1
+    assert (found.lengths > max_length).tolist() == [True, True]
 
 
 def test_a_pair_that_fits_to_the_token_is_not_truncated(both: Both) -> None:
-    pair = Pair("Human: where?", "gate", "gate")
+    pair = example("Human: where?", "gate", "gate")
     needed = len(both.ids(pair.prompt)) + len(both.ids("gate")) + 1
     for max_length, expected in ((needed, 0), (needed - 1, 1)):
-        _, truncated = tokens.prepare(both.own, both.eos_id, max_length, [0], [pair])
-        assert truncated == expected
+        found = tokens.prepare(both.own, both.eos_id, max_length, [0], [pair])
+        assert (found.lengths > max_length).tolist() == [expected == 1] * 2
 
 
 def test_a_response_that_is_too_long_loses_its_own_beginning(both: Both) -> None:
-    pair = Pair("Human: where?", "at the market", "gate")
-    prepared, _ = tokens.prepare(both.own, both.eos_id, 2, [0], [pair])
-    row = prepared.to_pylist()[0]
+    pair = example("Human: where?", "at the market", "gate")
+    row = tokens.prepare(both.own, both.eos_id, 2, [0], [pair]).batch.to_pylist()[0]
     assert row["prompt_ids"] == []
-    assert row["chosen_ids"] == [both.ids("at the market")[-1], both.eos_id]
-    assert row["rejected_ids"] == [both.ids("gate")[-1], both.eos_id]
-    assert row["chosen_prompt_tokens"] == row["rejected_prompt_tokens"] == 0
+    assert row["response_ids"] == [
+        [both.ids(text)[-1], both.eos_id] for text in ("at the market", "gate")
+    ]
+    assert row["prompt_tokens"] == [0, 0]
 
 
 def test_pairs_of_which_the_tokenizer_drops_all_text_are_left_out() -> None:
@@ -170,10 +198,14 @@ def test_pairs_of_which_the_tokenizer_drops_all_text_are_left_out() -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(special_tokens=[EOS], show_progress=False)
     tokenizer.train_from_iterator(["ab ba"], trainer)
-    batch = [Pair("ab", "a", "b"), Pair("zz", "a", "z"), Pair("zz", "a", "b"), Pair("ab", "z", "z")]
-    prepared, _ = tokens.prepare(tokenizer, 0, 8, [4, 5, 6, 7], batch)
-    assert prepared["row"].to_pylist() == [4, 6, 7]
-    assert prepared["chosen_ids"].to_pylist()[2] == [0]
+    batch = [
+        example(*texts)
+        for texts in (("ab", "a", "b"), ("zz", "a", "z"), ("zz", "a", "b"), ("ab", "z", "z"))
+    ]
+    found = tokens.prepare(tokenizer, 0, 8, [4, 5, 6, 7], batch)
+    assert found.batch["row"].to_pylist() == [4, 6, 7]
+    assert found.dropped.tolist() == [False, True, False, False]
+    assert found.batch["response_ids"].to_pylist()[2][0] == [0]
 
 
 def test_saved_truncation_and_padding_are_switched_off(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import project
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders
 from tokenizers import models as tokenizer_models
 from transformers import (
@@ -24,9 +22,7 @@ from transformers import (
 )
 
 from preference.core.errors import InputError
-from preference.core.params import Demo
 from preference.data.formats import hh
-from preference.data.sources import demo
 from preference.evaluation import generation
 from preference.evaluation.generation import Speaker
 from preference.store import examples, tables
@@ -241,42 +237,6 @@ def test_what_is_heard_grows_into_the_answer() -> None:
     (answer,) = generation.answers(someone, [prompt], 20, hear=lambda texts: heard.append(texts[0]))
     assert heard == ["a", "a", "a \n\nb", "a \n\nb", "a \n\nb"]
     assert answer == "a \n\nb"
-
-
-parts = st.sampled_from(["\n", " ", "Human:", "Assistant:", "\n\nHuman", "As", "x", "\ufffd"])
-
-
-@given(st.lists(parts, max_size=12), st.lists(parts, max_size=4))
-def test_what_is_settled_stays(before: list[str], after: list[str]) -> None:
-    text = "".join(before)
-    # An incomplete character stands at the end of what is known, and nowhere in what comes of it.
-    whole = text.rstrip("\ufffd") + "".join(after)
-    begun, final = hh.settled(hh.first_turn(text)), hh.first_turn(whole)
-    assert final.strip().startswith(begun)
-    assert hh.HUMAN not in begun
-
-
-def test_dialogue_is_that_of_training_pairs() -> None:
-    history: list[tuple[str, str]] = []
-    assert hh.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
-    history.append(("What?", "That."))
-    assert hh.dialogue(history, "Why?") == (
-        "\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:"
-    )
-
-
-def test_prompts_of_the_demo_are_dialogues() -> None:
-    lengths = set()
-    for row in demo.rows("test", Demo(test_rows=50)):
-        pair = hh.split(*row)
-        assert isinstance(pair, hh.Pair)
-        *earlier, last = pair.prompt.removesuffix(hh.ASSISTANT).split(hh.HUMAN)[1:]
-        turns = [turn.split(f"{hh.ASSISTANT} ") for turn in earlier]
-        history = [(asked.removeprefix(" "), answered) for asked, answered in turns]
-        assert hh.dialogue(history, last.removeprefix(" ")) == pair.prompt
-        assert not pair.chosen.startswith(" ")
-        lengths.add(len(history))
-    assert lengths == {0, 1, 2, 3}
 
 
 def test_distinct_prompts_are_the_first_of_each() -> None:

@@ -55,7 +55,7 @@ def main(args: Namespace) -> None:
 
         for variant, outcome in zip(variants, runs(variants, told), strict=True):
             found.append((variant, outcome))
-            tqdm.write(outcomes.line(variant, outcome), file=sys.stderr)
+            tqdm.write(outcomes.summary(variant, outcome), file=sys.stderr)
             progress.update()
     text = outcomes.table(found, durations.known(), settings.report.decimals)
     failed = [variant.name for variant, outcome in found if outcome.error]

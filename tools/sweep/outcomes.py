@@ -22,7 +22,7 @@ LEVELS = (("baseline", "baseline"), ("SFT", "sft"))  # titles and their metrics 
 Outcomes = Sequence[tuple[Variant, Outcome]]  # of what `params.yaml` asks for first
 
 
-def line(variant: Variant, outcome: Outcome) -> str:
+def summary(variant: Variant, outcome: Outcome) -> str:
     """A variant's stages, for people who watch."""
     ran = ", ".join(f"{stage} ({spent:.1f} s)" for stage, spent in outcome.ran.items())
     then = f"failed: {outcome.error}" if outcome.error else f"reused {len(outcome.reused)} stages"

@@ -2,12 +2,16 @@
 
 import pytest
 from data_helpers import patient
+from hh_specified import MARKERS, as_specified
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference.data.formats.hh import Pair, Unusable, questions, split
+from preference.core.params import Demo
+from preference.data.formats import hh
+from preference.data.formats.example import Example, Unusable
+from preference.data.formats.hh import Pair, read, split
+from preference.data.sources import demo
 
-MARKERS = ("\n\nAssistant:", "\nAssistant:", "Assistant:")
 PIECES = ("\n\nHuman:", " ", "\n", "\t", "\u00a0", "a", "b", "is it", "é", "🙂", ":")
 
 pieces = st.sampled_from(MARKERS) | st.sampled_from(PIECES) | st.text(max_size=2)
@@ -19,29 +23,6 @@ answers = answers.filter(lambda text: text.strip() and "Assistant:" not in text)
 # Most rows that tell one rule from another end alike up to their answers.
 endings = st.tuples(texts, texts) | st.tuples(answers, answers)
 dialogues = st.builds(lambda head, ends: (head + ends[0], head + ends[1]), texts, endings)
-
-
-def as_specified(chosen: str, rejected: str) -> tuple[str, str, str] | set[str]:
-    """The three parts, or the reasons of which any may be given where there is no pair."""
-    for marker in MARKERS:
-        head, found, answer = chosen.rpartition(marker)
-        other_head, other_found, other_answer = rejected.rpartition(marker)
-        if not (found and other_found) or len(head) != len(other_head):
-            continue
-        if head != other_head:
-            return {"prompts_differ"}
-        prompt, answer, other_answer = head + marker, answer.strip(), other_answer.strip()
-        if prompt.strip() and answer and other_answer:
-            return prompt, answer, other_answer
-    shared = max(
-        (chosen[:n] for n in range(len(chosen) + 1) if rejected[:n] == chosen[:n]), key=len
-    )
-    prompt = shared.strip()
-    answer, other_answer = (text.removeprefix(shared).strip() for text in (chosen, rejected))
-    if prompt and answer and other_answer:
-        return prompt, answer, other_answer
-    parts = {"empty_prompt": prompt, "empty_chosen": answer, "empty_rejected": other_answer}
-    return {reason for reason, part in parts.items() if not part}
 
 
 @pytest.mark.parametrize(
@@ -186,19 +167,99 @@ def test_swapping_the_dialogues_swaps_the_responses(row: tuple[str, str]) -> Non
         assert isinstance(swapped, Unusable)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "said"),
-    [
-        ("\n\nHuman: Why?\n\nAssistant:", ["Why?"]),
-        ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n d\n\nAssistant:", ["a", "c d"]),
-        # Quoted, not said.
-        ("\n\nHuman: Is 'Human: x' or\nHuman: y right?\n\nAssistant:",
-         ["Is 'Human: x' or Human: y right?"]),
-        # As the longest common prefix of two texts leaves it.
-        ("Human: hm", ["hm"]),
-        ("\n\nHuman:\n\nAssistant:", [""]),
-        ("no marker", []),
-    ],
-)  # fmt: skip
-def test_questions_are_the_humans_turns(prompt: str, said: list[str]) -> None:
-    assert questions(prompt) == said
+TURNS = [
+    ("\n\nHuman: Why?\n\nAssistant:", [("user", "Why?")]),
+    (
+        "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n d\n\nAssistant:",
+        [("user", "a"), ("assistant", "b"), ("user", "c\n d")],
+    ),
+    # Quoted, not said.
+    (
+        "\n\nHuman: Is 'Human: x' or\nHuman: y right?\n\nAssistant:",
+        [("user", "Is 'Human: x' or\nHuman: y right?")],
+    ),
+    (
+        "\n\nHuman: 🙂 a 🙂\n\nAssistant: 🙂\n\nHuman: a\n\nAssistant:",
+        [
+            ("user", "🙂 a 🙂"),
+            ("assistant", "🙂"),
+            ("user", "a"),
+        ],
+    ),
+    (
+        "What stands before. \n\nHuman: a\n\nAssistant:",
+        [("", "What stands before."), ("user", "a")],
+    ),
+    ("\n\nHuman:\n\nAssistant:", []),
+    ("Assistant:", []),
+]
+
+
+@pytest.mark.parametrize(("prompt", "said"), TURNS)
+def test_turns_are_who_speaks_and_what_is_said(prompt: str, said: list[tuple[str, str]]) -> None:
+    found = read(f"{prompt} Yes.", f"{prompt} No.")
+    assert isinstance(found, Example)
+    assert found[:2] == (prompt, ("Yes.", "No."))
+    assert found.pairs == ((0, 1),)
+    assert [(turn.role, prompt[turn.start : turn.end]) for turn in found.turns] == said
+
+
+def test_a_prompt_that_no_marker_ends_has_turns_too() -> None:
+    """As the longest common prefix of two texts leaves it: stripped."""
+    found = read("\n\nHuman: hm, yes", "\n\nHuman: hm, no")
+    assert isinstance(found, Example)
+    assert found.prompt == "Human: hm,"
+    assert found.turns == (("user", 7, 10),)
+    plain = read("no marker, a", "no marker, b")
+    assert isinstance(plain, Example)
+    assert plain.turns == (("", 0, len("no marker,")),)
+
+
+@patient
+@given(dialogues)
+def test_turns_of_any_prompt_are_its_own_text_in_order(row: tuple[str, str]) -> None:
+    found = read(*row)
+    if isinstance(found, Unusable):
+        assert found == split(*row)
+        return
+    ends = [0, *(turn.end for turn in found.turns)]
+    for turn, before in zip(found.turns, ends, strict=False):
+        said = found.prompt[turn.start : turn.end]
+        assert before <= turn.start < turn.end
+        assert said == said.strip()
+
+
+begun = st.sampled_from(["\n", " ", "Human:", "Assistant:", "\n\nHuman", "As", "x", "\ufffd"])
+
+
+@given(st.lists(begun, max_size=12), st.lists(begun, max_size=4))
+def test_what_is_settled_stays(before: list[str], after: list[str]) -> None:
+    text = "".join(before)
+    # An incomplete character stands at the end of what is known, and nowhere in what comes of it.
+    whole = text.rstrip("\ufffd") + "".join(after)
+    start, final = hh.settled(hh.first_turn(text)), hh.first_turn(whole)
+    assert final.strip().startswith(start)
+    assert hh.HUMAN not in start
+
+
+def test_dialogue_is_that_of_training_pairs() -> None:
+    history: list[tuple[str, str]] = []
+    assert hh.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
+    history.append(("What?", "That."))
+    assert hh.dialogue(history, "Why?") == (
+        "\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:"
+    )
+
+
+def test_prompts_of_the_demo_are_dialogues() -> None:
+    lengths = set()
+    for row in demo.rows("test", Demo(test_rows=50)):
+        pair = hh.split(*row)
+        assert isinstance(pair, hh.Pair)
+        *earlier, last = pair.prompt.removesuffix(hh.ASSISTANT).split(hh.HUMAN)[1:]
+        turns = [turn.split(f"{hh.ASSISTANT} ") for turn in earlier]
+        history = [(asked.removeprefix(" "), answered) for asked, answered in turns]
+        assert hh.dialogue(history, last.removeprefix(" ")) == pair.prompt
+        assert not pair.chosen.startswith(" ")
+        lengths.add(len(history))
+    assert lengths == {0, 1, 2, 3}

@@ -30,7 +30,9 @@ def refs(place: Path) -> list[str]:
 def state(place: Path) -> str:
     """What git says of the working directory, of the commits and of what is put aside."""
     status = project.git(place, "status", "--porcelain", "--branch", "--untracked-files=all")
-    return "\n".join([status, *(project.git(place, *c) for c in (["diff", "HEAD"], ["stash", "list"]))])
+    return "\n".join(
+        [status, *(project.git(place, *c) for c in (["diff", "HEAD"], ["stash", "list"]))]
+    )
 
 
 @pytest.fixture
@@ -187,5 +189,5 @@ def test_experiments_need_a_repository_of_their_own(
     with pytest.raises(InputError, match="of their own; this is within/ of one"):
         copies.require_repository()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="git log: .*No such file"):
+    with pytest.raises(InputError, match=r"git log: .*No such file"):
         copies.require_repository()
