@@ -1,7 +1,8 @@
 """Data that are no pairs of dialogues: rankings, and labelled single responses, to the end."""
 
+import importlib
 import json
-import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import project
 import pyarrow as pa
 import pytest
+from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
+from preference.core.errors import InputError
 from preference.data.formats import labelled, ranked
 from preference.store import examples, scores, tables
 
@@ -25,14 +28,12 @@ def write_raw(directory: Path, schema: pa.Schema, rows: dict[str, list[dict[str,
             writer.write_table(pa.Table.from_pylist(of_split, schema=schema))
 
 
-def run(directory: Path, *stages: str) -> str:
-    """Run stages as DVC would, one after the other; what they said."""
-    said = ""
+def run(*stages: str) -> None:
+    """Run stages one after the other, in this process and the working directory."""
     for stage in stages:
-        done = project.run(directory, sys.executable, "-m", f"stages.{stage}")
-        assert done.returncode == 0, done.stderr
-        said += done.stderr
-    return said
+        AcceleratorState._reset_state(True)
+        module = importlib.import_module(f"stages.{stage}")
+        module.main(Namespace(policy=None, reference=None, output=None))
 
 
 def metrics(directory: Path, name: str) -> dict[str, Any]:
@@ -57,11 +58,12 @@ def ranking(number: int) -> dict[str, Any]:
     }
 
 
-def test_three_responses_to_a_prompt(another: Path) -> None:
+def test_three_responses_to_a_prompt(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(another)
     rows = [ranking(number) for number in range(30)]
     write_raw(another, ranked.SCHEMA, {"train": rows[:20], "test": rows[20:]})
     project.set_params(another, {"data.train_pairs": 50, "data.eval_pairs": None})
-    run(another, *STAGES)
+    run(*STAGES)
     prepared = metrics(another, "prepare")
     # 16 rows of three pairs each, and two of the next.
     assert (prepared["train"]["rows_read"], prepared["train"]["pairs"]) == (17, 50)
@@ -86,13 +88,14 @@ def test_three_responses_to_a_prompt(another: Path) -> None:
     assert metrics(another, "sft")["pairs"] == metrics(another, "baseline")["pairs"] == 30
     # Training moved it.
     assert final["margin"] > metrics(another, "sft")["margin"]
-    run(another, "samples", "report")
+    run("samples", "report")
     page = (another / "results/report.html").read_text()
     assert "Where is number 20?" in page
     assert "| SFT + DPO |" in (another / "results/table.md").read_text()
 
 
-def test_labelled_single_responses(another: Path) -> None:
+def test_labelled_single_responses(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(another)
     rows = [
         {
             "prompt": f"Where is number {number}?",
@@ -104,7 +107,7 @@ def test_labelled_single_responses(another: Path) -> None:
     ]
     write_raw(another, labelled.SCHEMA, {"train": rows[:30], "test": rows[30:]})
     project.set_params(another, {"train.objective": "kto", "data.train_pairs": 24})
-    run(another, *STAGES)
+    run(*STAGES)
     prepared = metrics(another, "prepare")
     assert prepared["train"]["pairs"] == 0
     assert prepared["train"]["labelled_responses"] == prepared["train"]["rows_read"] == 24
@@ -121,10 +124,8 @@ def test_labelled_single_responses(another: Path) -> None:
     assert final["undesired_reward"] == pytest.approx(reward[~labels].mean(), rel=1e-2)
     assert final["desired_reward"] > final["undesired_reward"]
     # What compares pairs says that there are none, and objectives of pairs do so before training.
-    refused = project.run(another, sys.executable, "-m", "stages.report")
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: the test data have no pairs")
+    with pytest.raises(InputError, match="the test data have no pairs"):
+        run("report")
     project.set_params(another, {"train.objective": "dpo"})
-    refused = project.run(another, sys.executable, "-m", "stages.train")
-    assert refused.returncode == 1
-    assert "train.objective: dpo needs pairs; the training data have 0 pairs" in refused.stderr
+    with pytest.raises(InputError, match="dpo needs pairs; the training data have 0 pairs and 24"):
+        run("train")

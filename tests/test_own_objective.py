@@ -14,7 +14,7 @@ from preference.store import scores
 DOCS = (project.ROOT / "docs/objectives.md").read_text()
 IPO = "\n".join(
     line.removeprefix("    ")
-    for line in DOCS.split("nothing else:\n\n")[1].split("\n\nFor labelled")[0].splitlines()
+    for line in DOCS.split("nothing else:\n\n")[1].split("\n\nWith `")[0].splitlines()
 )
 
 

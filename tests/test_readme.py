@@ -47,7 +47,9 @@ def test_results_are_those_of_the_committed_metrics() -> None:
 def test_sweep_began_with_these_results() -> None:
     row = (project.ROOT / "results/sweep.md").read_text().splitlines()[2]
     final = results.read_metrics(project.ROOT / "results/metrics/final.json")
-    assert row.startswith(f"| dpo | {' | '.join(markdown.estimates(final, decimals=4))} |")
+    assert row.startswith(
+        f"| dpo-label_noise-0 | {' | '.join(markdown.estimates(final, decimals=4))} |"
+    )
 
 
 def test_default_is_the_committed_recipe() -> None:

@@ -105,8 +105,11 @@ def opened(
         determined_by: params that they depend on.
 
     Raises:
-        InputError: device or precision are not to be had here.
+        InputError: an input is missing, or device or precision are not to be had here.
     """
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or directory; run dvc repro")
     accelerator = devices.accelerator(settings)
     checkpoints = Checkpoints(
         stage,

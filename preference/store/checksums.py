@@ -34,10 +34,6 @@ def seal(directory: Path) -> None:
     write_json(directory / NAME, of_directory(directory))
 
 
-def sealed(directory: Path) -> bool:
-    return (directory / NAME).exists()
-
-
 def differing(directory: Path, files: Collection[str] | None = None) -> list[str]:
     """Files of a sealed directory that are not what its record says, missing ones too.
 
@@ -65,7 +61,7 @@ def require_undamaged(directory: Path, files: Collection[str] | None = None) -> 
     Args:
         files: the ones that matter, by name; None stands for all.
     """
-    changed = differing(directory, files) if sealed(directory) else []
+    changed = differing(directory, files) if (directory / NAME).exists() else []
     if changed:
         raise InputError(
             f"{directory / changed[0]}: not what {NAME} beside it says: it was damaged in DVC's "

@@ -261,7 +261,7 @@ def test_rankings_give_pairs_and_the_last_is_cut(
 ) -> None:
     """Three responses in three pairs, in three pairs, and two of them as good in two."""
     scores = [[2.0, 0.0, 1.0], [3.0, 4.0, 5.0], [1.0, 1.0]]
-    table = [
+    table: list[dict[str, object]] = [
         {"prompt": f"Which? {i}", "completions": list("abc")[: len(s)], "scores": s}
         for i, s in enumerate([*scores[:2], [7.0, 1.0]])
     ]
@@ -305,7 +305,7 @@ def test_labelled_responses_are_counted_by_themselves(tmp_path: Path, base: Path
 def test_a_row_that_cannot_be_read_is_named(
     scores: list[float] | None, tmp_path: Path, base: Path
 ) -> None:
-    good = {"prompt": "Which?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
+    good: dict[str, object] = {"prompt": "Which?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
     raw = write_table(tmp_path / "raw", ranked.SCHEMA, [good, {**good, "scores": scores}])
     with pytest.raises(InputError, match=f"{raw}, row 1: .*mend it"):
         prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, wanted=None)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import naive
 import pytest
@@ -125,5 +126,6 @@ def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
 ) -> None:
     monkeypatch.setattr(cpu, "LONG", long)
     out = cpu.attention(*tensors(6), None, 1.0)
-    saved = [tensor.shape for tensor in out.grad_fn.saved_tensors if tensor is not None]
+    node: Any = out.grad_fn
+    saved = [tensor.shape for tensor in node.saved_tensors if tensor is not None]
     assert ((1, 2, 6, 6) in saved) == (long == 6)

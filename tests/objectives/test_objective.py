@@ -131,7 +131,7 @@ def test_of_pairs_examples_are_pairs() -> None:
 
 
 def test_of_pairs_without_a_reference_its_scores_are_0() -> None:
-    seen = []
+    seen: list[Tensor] = []
 
     def watched(*scores: Tensor) -> Tensor:
         seen.extend(scores[2:4])
@@ -233,7 +233,7 @@ def test_of_labels_a_statistic_is_had_of_the_scores_of_policy_and_reference() ->
     objective = Objective(
         "with KL",
         "labels",
-        lambda policy, reference, desirable, settings, kl: policy * 0 + kl,
+        lambda policy, reference, desirable, settings, kl: policy * 0 + torch.as_tensor(kl),
         kto.metrics,
         statistic=lambda policy, reference: (policy - reference).mean().clamp(min=0),
     )

@@ -59,6 +59,14 @@ def test_other_errors_are_not_mended() -> None:
         sessions.make().halve(RuntimeError("something else"), 100, single=False)
 
 
+def test_a_missing_input_is_named() -> None:
+    with (
+        pytest.raises(InputError, match="models/base: no such file or directory; run dvc repro"),
+        session.opened("stage", settings.params("fp32", "cpu"), [Path("models/base")]),
+    ):
+        pass
+
+
 def test_what_it_has_kept_goes_at_its_end_and_stays_on_errors() -> None:
     asked = settings.params("fp32", "cpu")
     kept = ROOT / "stage"

@@ -74,10 +74,12 @@ def copy(repo: "Repo") -> None:
         if file.is_file():
             (COPY / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, COPY / file, follow_symlinks=False)
+    if (own := Path(".dvc/config.local")).exists():
+        shutil.copy2(own, COPY / own)
     with Config(dvc_dir=str(COPY / ".dvc")).edit("local") as config:
-        config["cache"] = {"dir": repo.cache.local_cache_dir}
+        config.setdefault("cache", {})["dir"] = repo.cache.local_cache_dir
         # What DVC remembers of files goes with the copy.
-        config["core"] = {"site_cache_dir": str(COPY.absolute() / ".dvc/tmp")}
+        config.setdefault("core", {})["site_cache_dir"] = str(COPY.absolute() / ".dvc/tmp")
 
 
 def run(repo: "Repo", name: str, settings: Mapping[str, Any], told: Told) -> Outcome:
