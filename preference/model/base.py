@@ -71,7 +71,11 @@ def _scratch(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, bos_token=EOS)
     eos = tokenizer.convert_tokens_to_ids(EOS)
     config = GPT2Config(
-        **size.model_dump(),
+        n_layer=size.n_layer,
+        n_head=size.n_head,
+        n_embd=size.n_embd,
+        n_positions=size.n_positions,
+        vocab_size=size.vocab_size,
         # GPT-2's own function; only this spelling of it is fused.
         activation_function="gelu_pytorch_tanh",
         bos_token_id=eos,
