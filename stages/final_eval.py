@@ -11,7 +11,6 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.data import tokens
-from preference.evaluation.metrics import against_reference
 from preference.evaluation.scoring import score_saved
 from preference.evaluation.statistics import summary
 from preference.model import loading
@@ -54,7 +53,7 @@ def main(args: Namespace) -> None:
             found[role] = score_saved(directory, test, run, role)
         policy, reference = found["policy"], found["reference"]
         objective = named(settings.train.objective)
-        own = against_reference(objective, policy, reference, settings.train, normalize)
+        own = objective.against_reference(policy, reference, settings.train, normalize)
         values = summary(policy, normalize) | own
         if not run.accelerator.is_main_process:
             return

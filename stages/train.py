@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference.core import params, stage
-from preference.evaluation.metrics import against_reference, pair_metrics
+from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.scoring import score
 from preference.model import saving, scorer
 from preference.objectives.registry import named, task
@@ -28,7 +28,7 @@ def main(args: Namespace) -> None:
     anchors, reference = (scores.read(REFERENCE / f"{name}.parquet") for name in ("train", "test"))
 
     def metrics(policy: Scores) -> Metrics:
-        own = against_reference(objective, policy, reference, settings.train, normalize)
+        own = objective.against_reference(policy, reference, settings.train, normalize)
         return pair_metrics(policy, normalize) | own
 
     determined_by = [settings.seed, normalize, settings.train]

@@ -3,7 +3,6 @@
 Without a name, only check params.yaml. Run by `make repro [RECIPE=NAME]`.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from preference.core import params
 from preference.core.errors import InputError
 from preference.core.files import replacing
+from tools.git import git
 
 RECIPES = Path("recipes")
 
@@ -62,29 +62,11 @@ def use(name: str) -> None:
         except InputError as error:
             raise InputError(str(error).replace(str(temporary), str(recipe))) from None
         same = target.exists() and target.read_bytes() == temporary.read_bytes()
-        if not same:
-            _require_committed(name)
-
-
-def _require_committed(name: str) -> None:
-    try:
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", params.PARAMS_FILE],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or error
-        raise InputError(
-            f"RECIPE={name}: git cannot tell whether params.yaml has uncommitted changes ({said}); "
-            "the pipeline needs a git repository: clone the project, or git init and commit"
-        ) from None
-    if changed.stdout:
-        raise InputError(
-            f"RECIPE={name}: params.yaml has uncommitted changes, which the recipe would "
-            "overwrite; commit them, or drop them with git checkout params.yaml"
-        )
+        if not same and git("status", "--porcelain", "--", str(target)):
+            raise InputError(
+                f"RECIPE={name}: {target} has uncommitted changes, which the recipe would "
+                f"overwrite; commit them, or drop them with git checkout {target}"
+            )
 
 
 if __name__ == "__main__":

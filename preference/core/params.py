@@ -26,6 +26,16 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 S = TypeVar("S", bound=BaseModel)
 
 
+def _leaf(key: str) -> str:
+    if key not in set(leaf_keys()):
+        raise ValueError(f"{key!r} is no key of {PARAMS_FILE}")
+    return key
+
+
+# A name of a param, dotted.
+Key = Annotated[str, AfterValidator(_leaf)]
+
+
 class Section(BaseModel):
     """A group of params: unknown keys and wrong types are errors, nothing is coerced.
 
@@ -204,6 +214,15 @@ def read(path: Path, kind: type[S]) -> S:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values; see the files in recipes")
+    return checked(values, path, kind)
+
+
+def checked(values: Mapping[str, Any], path: Path, kind: type[S]) -> S:
+    """Validate what a file asks for; `path` names it.
+
+    Raises:
+        InputError: it is not as `kind` says; names each key.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -213,7 +232,8 @@ def read(path: Path, kind: type[S]) -> S:
 
 
 def _describe(error: ErrorDetails, known: list[str]) -> str:
-    kind, message, key = error["type"], error["msg"], ".".join(map(str, error["loc"]))
+    kind, message = error["type"], error["msg"]
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     # Where a key takes several types, pydantic adds the type that it tried.
     key = next((name for name in known if "." in name and key.startswith(f"{name}.")), key)
     if kind == "value_error":

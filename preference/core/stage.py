@@ -6,23 +6,18 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-
-from filelock import FileLock, Timeout
+from collections.abc import Callable
+from contextlib import nullcontext
 
 from preference.core import durations, signals
 from preference.core.errors import InputError, first_line, is_full_disk
+from preference.core.lock import alone
 
 if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
     # A stage is this import's program, and this its first import. The libraries that follow make
     # objects by the hundred thousand and drop few: looking through them took a third of the
     # start-up, and as long again at the end (see `run`).
     gc.disable()
-
-
-LOCKS = Path(".checkpoints")
 
 
 def run(
@@ -90,23 +85,6 @@ def _exit(message: str, status: int) -> None:
     if message:
         print(message, file=sys.stderr)
     sys.exit(status)
-
-
-@contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Refuse to do what is being done already: both would write the same files.
-
-    DVC's own locks end with DVC's process; a stage that outlived it is still at work.
-    """
-    LOCKS.mkdir(exist_ok=True)
-    try:
-        lock = FileLock(LOCKS / f"{name}.lock", blocking=False).acquire()
-    except Timeout:
-        raise InputError(
-            f"{name} is already at work in this directory; wait until it is done, or stop it"
-        ) from None
-    with lock:
-        yield
 
 
 def _leave_group() -> None:

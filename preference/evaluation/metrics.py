@@ -1,8 +1,6 @@
 """Metrics of the scores of one split: pure functions of arrays, means over pairs or examples."""
 
-from preference.core.params import Train
-from preference.objectives.objective import Objective
-from preference.store.scores import Metrics, Scores, log_ratios, mean, pair_margins
+from preference.store.scores import Metrics, Scores, mean, pair_margins
 
 
 def pair_metrics(scores: Scores, normalize: bool) -> Metrics:
@@ -19,11 +17,3 @@ def both_ways(scores: Scores) -> Metrics:
     """Pair metrics of means over tokens, and of sums under names that say so."""
     sums = pair_metrics(scores, normalize=False)
     return pair_metrics(scores, normalize=True) | {f"{k}_sum": v for k, v in sums.items()}
-
-
-def against_reference(
-    objective: Objective, policy: Scores, reference: Scores, settings: Train, normalize: bool
-) -> Metrics:
-    """The metrics that need a reference, the objective's under its own names."""
-    found = objective.metrics(policy, reference, settings, normalize)
-    return found | log_ratios(policy, reference, normalize)

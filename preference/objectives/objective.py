@@ -8,8 +8,9 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
+from preference.objectives.label_noise import flips
 from preference.store.examples import Examples, Index, Ragged
-from preference.store.scores import Metrics, Scores
+from preference.store.scores import Metrics, Scores, log_ratios
 
 if TYPE_CHECKING:
     # It takes long to import, and the report needs none.
@@ -85,6 +86,13 @@ class Objective:
         """How many of those that a step's size counts a pair gives."""
         return 1 if self.needs == "pairs" else 2
 
+    def against_reference(
+        self, policy: Scores, reference: Scores, settings: Train, normalize: bool
+    ) -> Metrics:
+        """The metrics that need a reference: its own, and what holds for every objective."""
+        own = self.metrics(policy, reference, settings, normalize)
+        return own | log_ratios(policy, reference, normalize)
+
     def task(
         self, examples: Examples, anchors: Scores, settings: Train, normalize: bool, seed: int
     ) -> Task:
@@ -154,14 +162,3 @@ def _labelled(
         )
     labels = (index.labels[single] == 1) ^ flips(len(single), noise, seed)
     return np.append(pairs.reshape(-1), single), np.append(sides, labels)
-
-
-def flips(count: int, share: float, seed: int) -> np.ndarray:
-    """Which training labels `train.label_noise` swaps, (count,) booleans.
-
-    Exactly round(share x count), drawn so that a smaller share flips a subset of a larger one.
-    """
-    flipped = np.zeros(count, dtype=bool)
-    order = np.random.default_rng([seed, *b"label_noise"]).permutation(count)
-    flipped[order[: round(share * count)]] = True
-    return flipped

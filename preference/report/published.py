@@ -3,20 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from preference.core import params
 from preference.core.errors import InputError
-from preference.core.params import PARAMS_FILE, Section, leaf_keys
-
-
-def _known(settings: dict[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(settings.keys() - set(leaf_keys())):
-        raise ValueError(f"{', '.join(unknown)}: no key of {PARAMS_FILE}")
-    return settings
-
-
-Settings = Annotated[dict[str, Any], AfterValidator(_known)]
+from preference.core.params import PARAMS_FILE, Key, Section
 
 
 class Row(Section):
@@ -25,7 +16,7 @@ class Row(Section):
     model: Literal["baseline", "sft", "final", "delta"]
     metric: Literal["pair_acc", "margin"]
     value: Annotated[str, Field(pattern=r"^[+-]?\d+\.\d+$")]
-    settings: Settings = Field(default_factory=dict)
+    settings: dict[Key, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _share_is_a_share(self) -> "Row":
@@ -40,7 +31,7 @@ class Published(Section):
 
     source: str
     pairs: Annotated[int, Field(ge=2)]
-    settings: Settings
+    settings: dict[Key, Any]
     rows: Annotated[list[Row], Field(min_length=1)]
 
 

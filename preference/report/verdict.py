@@ -10,7 +10,6 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from preference.core.errors import InputError
 from preference.core.params import Params, flat
 from preference.report import markdown, published
 from preference.report.published import Published, Row
@@ -100,13 +99,10 @@ def judge(
         margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
 
     Raises:
-        InputError: the models have scores of different pairs.
         ValueError: a margin is not finite.
     """
     if not all(np.isfinite(values).all() for values in margins.values()):
         raise ValueError("margins must be finite")
-    if len({len(values) for values in margins.values()}) > 1:
-        raise InputError("the models to compare have scores of different pairs; run dvc repro")
     return [_verdict(row, published, settings, margins) for row in published.rows]
 
 

@@ -39,9 +39,8 @@ def settings(objective: str, beta: float, target_kl: float = 0.0) -> Train:
 def all_metrics(policy: Scores, reference: Scores, train: Train, normalize: bool) -> Metrics:
     """What final-eval says of a policy."""
     found = named(train.objective)
-    return metrics.pair_metrics(policy, normalize) | metrics.against_reference(
-        found, policy, reference, train, normalize
-    )
+    own = found.against_reference(policy, reference, train, normalize)
+    return metrics.pair_metrics(policy, normalize) | own
 
 
 def softplus(x: float) -> float:

@@ -1,14 +1,9 @@
 """Objectives: flipped labels, examples, weights, losses, through DPO and KTO."""
 
-import math
-
-import hypothesis
 import naive
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from objective_cases import (
     COUNTS,
     LOGPS,
@@ -27,40 +22,10 @@ from torch import Tensor
 
 from preference.core.errors import InputError
 from preference.objectives import sft
+from preference.objectives.label_noise import flips
 from preference.objectives.losses import dpo, kto
-from preference.objectives.objective import Objective, Task, flips
+from preference.objectives.objective import Objective, Task
 from preference.store.scores import Scores
-
-unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure
-
-
-@unhurried
-@given(st.integers(0, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
-def test_flips_are_exactly_the_share(pairs: int, share: float, seed: int) -> None:
-    found = flips(pairs, share, seed)
-    assert found.shape == (pairs,)
-    assert found.dtype == bool
-    assert found.sum() == round(share * pairs)
-
-
-@unhurried
-@given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1))
-def test_a_smaller_share_flips_a_subset(pairs: int, one: float, other: float, seed: int) -> None:
-    small, large = (flips(pairs, share, seed) for share in sorted((one, other)))
-    assert not (small & ~large).any()
-
-
-def test_flips_follow_the_seed() -> None:
-    first = flips(200, 0.5, seed=1)
-    assert np.array_equal(first, flips(200, 0.5, seed=1))
-    assert not np.array_equal(first, flips(200, 0.5, seed=2))
-
-
-def test_flips_are_spread_over_the_file() -> None:
-    found = flips(10_000, 0.25, seed=0)
-    quarters = found.reshape(4, 2500).mean(axis=1)
-    # Four standard deviations of a share drawn from 2,500.
-    assert quarters == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 2500))
 
 
 def test_a_task_tells_the_rows_of_its_items() -> None:

@@ -72,8 +72,11 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": {"data.max_len": 1}}, "settings: data.max_len: no key of params.yaml"),
-        ({"settings": {"data": {}}}, "settings: data: no key of params.yaml"),
+        (
+            {"settings": {"data.max_len": 1}},
+            "settings.data.max_len: 'data.max_len' is no key of params.yaml",
+        ),
+        ({"settings": {"data": {}}}, "settings.data: 'data' is no key"),
         ({"pairs": 1}, "pairs: input should be greater than or equal to 2"),
         ({"pairs": "many"}, "pairs: input should be a valid integer"),
         ({"rows": []}, "rows: list should have at least 1 item"),
@@ -94,7 +97,10 @@ def test_a_bad_file_is_refused_by_key(
         ({"value": 0.1}, "value: input should be a valid string (it is 0.1; write it in quotes)"),
         ({"value": "about 1"}, "value: string should match pattern"),
         ({"metric": "pair_acc", "value": "53.5"}, "value: pair_acc of final lies from 0 to 1"),
-        ({"settings": {"train.bta": 1}}, "settings: train.bta: no key of params.yaml"),
+        (
+            {"settings": {"train.bta": 1}},
+            "settings.train.bta: 'train.bta' is no key of params.yaml",
+        ),
     ],
 )
 def test_a_bad_row_is_refused_by_key(

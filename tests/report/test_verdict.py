@@ -11,7 +11,6 @@ from statsmodels.stats.power import NormalIndPower, TTestPower
 from statsmodels.stats.proportion import proportions_ztest
 
 from preference.core import params
-from preference.core.errors import InputError
 from preference.core.params import Params
 from preference.report import published, results
 from preference.report.published import Published, Row
@@ -237,11 +236,6 @@ def test_fewer_than_two_pairs_are_not_tested(metric: str, count: int) -> None:
 def test_two_pairs_are_tested() -> None:
     found = judged(one("final", "margin", "0.5"), final=np.array([0.0, 1.0]))
     assert (found.p_value, found.word) == (1.0, "consistent")
-
-
-def test_scores_of_different_pairs_are_refused() -> None:
-    with pytest.raises(InputError, match="scores of different pairs; run dvc repro"):
-        judged(one("delta", "margin", "0.5"), baseline=np.ones(1), final=np.ones(3))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

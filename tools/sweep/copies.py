@@ -8,7 +8,6 @@ before: DVC's run cache would not tell, as it leaves out stages whose outputs pe
 
 import json
 import shutil
-import subprocess
 from collections.abc import Collection, Mapping
 from contextlib import chdir, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from preference.core.errors import InputError
 from preference.core.files import remove
+from tools.git import git
 from tools.sweep.follow import LOCK, Outcome, Told, follow, stages
 
 if TYPE_CHECKING:
@@ -25,21 +25,6 @@ if TYPE_CHECKING:
 COPY = Path(".dvc/tmp/sweep")  # where neither git nor DVC looks
 KEPT = COPY / ".checkpoints"
 IDENTITY = {"user.name": "sweep", "user.email": "sweep@localhost"}  # where git has none
-
-
-def git(*arguments: str, directory: Path | None = None) -> str:
-    """What git answers.
-
-    Raises:
-        InputError: it refused, or there is none.
-    """
-    command = ["git", *arguments]
-    try:
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip()
-        raise InputError(f"git {arguments[0]}: {said}") from None
-    return done.stdout
 
 
 def require_repository() -> None:

@@ -9,31 +9,20 @@ from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field
 
-from preference.core.errors import InputError
-from preference.core.params import PARAMS_FILE, Params, Section, flat, leaf_keys
+from preference.core import params
+from preference.core.params import Key, Params, Section, flat
 from preference.objectives.registry import named
 
 STUDIES = Path("recipes/studies")
 OBJECTIVE, BATCH = "train.objective", "train.batch_size"
 
 
-def _known(param: str) -> str:
-    if param not in set(leaf_keys()):
-        raise ValueError(f"{param} is no key of {PARAMS_FILE}")
-    return param
-
-
-Param = Annotated[str, AfterValidator(_known)]
-
-
 class Axis(Section):
     """The param by which the chart goes from left to right, and its title there."""
 
-    param: Param
+    param: Key
     title: str
 
 
@@ -42,7 +31,7 @@ class Study(Section):
 
     title: str
     x: Axis
-    runs: Annotated[list[dict[Param, Any]], Field(min_length=1)]
+    runs: Annotated[list[dict[Key, Any]], Field(min_length=1)]
 
     @property
     def params(self) -> list[str]:
@@ -75,45 +64,35 @@ def read(name: str, present: Params) -> tuple[Study, list[Variant]]:
             names file and keys.
     """
     path = Path(name) if name.endswith(".yaml") else STUDIES / f"{name}.yaml"
-    try:
-        # The parser that reads params: by another one's rules `2e-5` would be text.
-        study = Study.model_validate(YAML(typ="safe", pure=True).load(path))
-        asked = [
-            dict(zip(run, values, strict=True))
-            for run in study.runs
-            for values in product(*map(_listed, run.values()))
-        ]
-        found = [_variant(study, present, settings) for settings in ({}, *asked)]
-    except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
-        told = [": ".join(filter(None, (str(path), *problem))) for problem in problems]
-        raise InputError("\n".join(told).replace("Value error, ", "")) from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({error})") from None
+    study = params.read(path, Study)
+    asked = [
+        dict(zip(run, values, strict=True))
+        for run in study.runs
+        for values in product(*map(_listed, run.values()))
+    ]
+    found = [_variant(study, present, settings, path) for settings in ({}, *asked)]
     return study, [variant for i, variant in enumerate(found) if variant not in found[:i]]
 
 
-def _variant(study: Study, present: Params, asked: Mapping[str, Any]) -> Variant:
+def _variant(study: Study, present: Params, asked: Mapping[str, Any], path: Path) -> Variant:
     train, settings = present.train, dict(asked)
-    objective = named(asked.get(OBJECTIVE, train.objective))
-    if BATCH not in study.params:
+    objective = asked.get(OBJECTIVE, train.objective)
+    if BATCH not in study.params and objective in params.OBJECTIVES:
         # A step of as many pairs, whatever examples the objective makes of one.
         pairs = train.batch_size / named(train.objective).examples
-        settings[BATCH] = max(1, round(pairs * objective.examples))
+        settings[BATCH] = max(1, round(pairs * named(objective).examples))
     nested = present.model_dump()
     for key, value in settings.items():
         *sections, last = key.split(".")
         reduce(getitem, sections, nested)[last] = value
-    values = dict(flat(Params.model_validate(nested)))
+    values = dict(flat(params.checked(nested, path, Params)))
     told = {param: _told(param, values[param]) for param in study.params}
     others = [told[param] for param in told if param not in (OBJECTIVE, study.x.param)]
     return Variant(
         # Git takes no other signs in a name, or no shell.
         re.sub(r"[^\w.-]+|\.{2,}", "-", "-".join(told.values())),
         values[study.x.param],
-        ", ".join([objective.title, *others]),
+        ", ".join([named(objective).title, *others]),
         {param: values[param] for param in (*study.params, BATCH)},
     )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import project
 import pytest
 
-from preference.core import params, stage
+from preference.core import params
+from preference.core.lock import alone
 from tools.sweep import copies, main, study
 
 STAGES = len(project.STAGE_NAMES)
@@ -144,9 +145,9 @@ def test_one_sweep_at_a_time_in_a_project_with_a_study(
     assert sweep("--study", "mine").startswith("error: recipes/studies/mine.yaml: cannot be read")
     write_study(tmp_path, "train.label_noise", 25)
     assert sweep("--study", "study.yaml") == (
-        "error: study.yaml: train.label_noise: Input should be less than or equal to 1\n"
+        "error: study.yaml: train.label_noise: input should be less than or equal to 1 (it is 25)\n"
     )
     write_study(tmp_path, "train.label_noise", 0.25)
     assert sweep("--study", "study.yaml").startswith("error: git log: fatal: not a git repository")
-    with stage.alone("sweep"):
+    with alone("sweep"):
         assert "sweep is already at work" in sweep("--study", "study.yaml")
