@@ -6,8 +6,9 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.core.files import replacing
-from preference.data import prepare
+from preference.data import splits, tokens
 from preference.data.leakage import Seen
+from preference.data.prepare import RawTable, prepare
 from preference.store.text import write_json
 
 RAW, BASE = Path("data/raw"), Path("models/base")
@@ -17,28 +18,25 @@ OUT, METRICS = Path("data/prepared"), Path("results/metrics/prepare.json")
 def main(args: Namespace) -> None:
     data = params.load().data
     wanted = {"train": data.train_pairs, "test": data.eval_pairs}
-    metrics: dict[str, object] = {}
-    train = Seen()
+    if data.validation_pairs:
+        wanted["validation"] = data.validation_pairs
+    loaded, metrics, train = tokens.load(BASE), {}, Seen()
+    tables = {split: RawTable(RAW / f"{split}.parquet", data) for split in ("train", "test")}
     with replacing(OUT) as directory:
         for split, limit in wanted.items():
-            counts = prepare.prepare(
-                RAW / f"{split}.parquet",
+            counts = prepare(
+                tables["test" if split == "test" else "train"],
                 directory / f"{split}.parquet",
-                tokenizer_from=BASE,
-                max_length=data.max_length,
+                loaded,
+                data,
                 wanted=limit,
-                seen=train if split == "train" else None,
+                seen=train if split == "train" else Seen(),
                 train=None if split == "train" else train,
+                judge=splits.judge(split, tables["train"], tables["test"], data),
             )
             logging.info("%s: %s", OUT / f"{split}.parquet", counts.describe())
-            if limit is not None and counts.examples < limit:
-                logging.warning("%s has fewer examples than the %d asked for", split, limit)
-            if counts.dialogues_in_train:
-                logging.warning(
-                    "%d of the %d test examples have a dialogue that the training data have, too",
-                    counts.dialogues_in_train,
-                    counts.examples,
-                )
+            for warning in counts.warnings(limit):
+                logging.warning("%s: %s", OUT / f"{split}.parquet", warning)
             metrics[split] = counts.as_dict()
     write_json(METRICS, metrics)
 

@@ -31,7 +31,7 @@ def main(args: Namespace) -> None:
     answers: dict[str, list[str]] = {name: [] for name in MODELS}
     with bar("samples", len(MODELS) * len(prompts), "answers") as progress:
         for name, directory in MODELS.items():
-            speaker = generation.open_model(directory, accelerator.device)
+            speaker = generation.open_model(directory, accelerator.device, test.template, test.end)
             with accelerator.autocast():
                 for answer in generation.answers(speaker, prompts, settings.samples.max_new_tokens):
                     answers[name].append(answer)
@@ -41,7 +41,9 @@ def main(args: Namespace) -> None:
     columns = {
         "row": test.index.rows[asked],
         "question": [text.question for text in found],
-        "prompt": [generation.read(speaker, prompt.tolist()) for prompt in prompts],
+        "prompt": [
+            speaker.tokenizer.decode(p.tolist(), skip_special_tokens=False) for p in prompts
+        ],
         "chosen": [text.preferred for text in found],
         **answers,
     }

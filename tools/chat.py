@@ -1,9 +1,10 @@
 r"""chat: talk to a saved model.
 
-Each line of input is a question, each answer goes to standard output as it comes. The model sees
-the dialogue as its training pairs are written, "\n\nHuman: question\n\nAssistant: answer" for each
-turn so far, then "\n\nHuman: question\n\nAssistant:"; where that is longer than the model takes,
-the beginning goes. /new begins a new dialogue, /quit or the end of input (Ctrl-D) ends.
+Each line of input is a question, each answer goes to standard output as it comes. The policy sees
+the dialogue as its training data were laid out; a model that is named, by its own chat template,
+or else with hh-rlhf's markers, "\n\nHuman: question\n\nAssistant: answer" for each turn so far,
+then "\n\nHuman: question\n\nAssistant:". Where that is longer than the model takes, the beginning
+goes. /new begins a new dialogue, /quit or the end of input (Ctrl-D) ends.
 """
 
 import importlib
@@ -15,23 +16,30 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from preference.core import params, signals, stage
 from preference.core.errors import InputError
+from preference.core.params import Data
 from preference.data import tokens
-from preference.data.formats import hh
+from preference.data.encoding import Encoder
+from preference.data.formats.example import Turn
 from preference.evaluation.generation import Speaker, answers, open_model
 from preference.model import loading
 from preference.runtime import devices
+from preference.store import examples
 
-POLICY = Path("models/policy")
+POLICY, PREPARED = Path("models/policy"), Path("data/prepared/test.parquet")
+TEMPLATES = ("hh", "chat", "none")
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Its options."""
     model = "a model directory, or a Hub id pinned as OWNER/NAME@COMMIT (default: the policy)"
     parser.add_argument("--model", help=model)
+    layout = "how turns are laid out; none: a question alone, as it stands"
+    parser.add_argument("--template", choices=TEMPLATES, help=layout)
     length = "of each answer (default %(default)s)"
     parser.add_argument("--max-new-tokens", type=int, default=128, help=length)
     draw = "0: the likeliest token; 1: drawn as the model has it (default %(default)s)"
@@ -58,8 +66,17 @@ def questions() -> Iterator[str]:
         print()
 
 
-def reply(speaker: Speaker, dialogue: str, args: Namespace, generator: torch.Generator) -> str:
-    """Print the answer to a dialogue's last question as it comes."""
+def encoder(directory: Path, args: Namespace, settings: Data) -> Encoder:
+    """What lays out a dialogue for a model."""
+    loaded = tokens.load(directory)
+    template = args.template or ("chat" if loaded.chat_template else "hh")
+    if not (args.template or args.model) and PREPARED.exists():
+        template = examples.read(PREPARED).template
+    return Encoder(loaded, settings.model_copy(update={"template": template}), template)
+
+
+def reply(speaker: Speaker, prompt: np.ndarray, args: Namespace, generator: torch.Generator) -> str:
+    """Print the answer to a prompt as it comes."""
     printed = 0
 
     def show(texts: list[str]) -> None:
@@ -69,7 +86,7 @@ def reply(speaker: Speaker, dialogue: str, args: Namespace, generator: torch.Gen
 
     (answer,) = answers(
         speaker,
-        [tokens.encode(speaker.tokenizer, [dialogue])[0]],
+        [prompt],
         args.max_new_tokens,
         temperature=args.temperature,
         generator=generator,
@@ -87,20 +104,23 @@ def main(args: Namespace) -> None:
             raise InputError(f"--{option.replace('_', '-')}: must be {least} or more, not {value}")
     if not args.model and not POLICY.is_dir():
         raise InputError(f"{POLICY}: no such directory; run dvc repro, or name a --model")
-    accelerator = devices.accelerator(params.load())
+    settings = params.load()
+    accelerator = devices.accelerator(settings)
     directory = loading.locate_pinned(args.model or str(POLICY), "--model")
-    speaker = open_model(directory, accelerator.device)
+    laid_out = encoder(directory, args, settings.data)
+    speaker = open_model(directory, accelerator.device, laid_out.template.name, laid_out.end)
     generator = torch.Generator().manual_seed(args.seed)
     logging.info("%s: /new begins a new dialogue, /quit ends", directory)
-    history: list[tuple[str, str]] = []
+    history: list[Turn] = []
     try:
         for question in questions():
             if question == "/new":
                 history.clear()
                 continue
+            history.append(Turn("user", question))
             with accelerator.autocast():
-                answer = reply(speaker, hh.dialogue(history, question), args, generator)
-            history.append((question, answer))
+                answer = reply(speaker, laid_out.asked(history), args, generator)
+            history.append(Turn("assistant", answer))
     except signals.Stopped:
         # What is said of it begins on a line of its own.
         print()

@@ -54,11 +54,73 @@ class Demo(Section):
     seed: int = 0
 
 
+Names = Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None
+
+
+class Splits(Section):
+    """What a source calls its splits."""
+
+    train: Annotated[str, Field(min_length=1)] = "train"
+    test: Annotated[str, Field(min_length=1)] = "test"
+
+
+class Columns(Section):
+    """Which of a source's columns are which; several texts for one are joined."""
+
+    prompt: Names = None
+    chosen: Names = None
+    rejected: Names = None
+    completion: Names = None
+    completions: Names = None
+    messages: Names = None
+    label: Names = None
+    scores: Names = None
+    weight: Names = None
+    ignore: Names = None
+
+    @property
+    def given(self) -> dict[str, list[str]]:
+        """The source's columns by ours, those left out that have their own names."""
+        found = {name: _listed(value) for name, value in flat(self) if value is not None}
+        return {name: columns for name, columns in found.items() if name != "ignore"}
+
+    @property
+    def taken(self) -> set[str]:
+        """All that it names."""
+        return {column for _, value in flat(self) for column in _listed(value)}
+
+
+class Rankings(Section):
+    """Which pairs a prompt with more than two scored responses gives."""
+
+    pairs: Literal["all", "best-worst"] = "all"
+    min_gap: NonNegative = 0.0
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
+
+
 class Data(Section):
     source: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]]
     revision: str | None
+    # A configuration of a Hub dataset, and what it calls its splits.
+    name: str | None
+    splits: Splits
+    format: Literal["auto", "dialogues", "preference", "labelled", "ranked"]
+    columns: Columns
+    rankings: Rankings
+    # auto: messages by the tokenizer's own chat template, texts as they are.
+    template: Annotated[str, Field(pattern=r"^(auto|none|hh|chat|.*\.jinja)$")]
+    bos: Literal["auto", "never"]
+    special_tokens: Literal["text", "keep"]
+    truncation: Literal["start", "end", "drop"]
     train_pairs: Count | None
+    # Taken from the training pairs, whole dialogues at a time.
+    validation_pairs: Count | None
     eval_pairs: Count | None
+    # Training rows that the test data have, too: exact leaves out those with the same dialogue.
+    decontaminate: Literal["none", "exact"]
     # One token alone has nothing before it, so it could not be scored.
     max_length: Annotated[int, Field(ge=2)]
     demo: Demo

@@ -20,16 +20,16 @@ class Seen:
 
     def add(self, example: Example) -> bool:
         """Take a row in; whether it was there already."""
-        digest = _digest(example.prompt, *example.responses, repr(example.labels))
-        if digest in self.rows:
+        row = digest(example.prompt, *example.responses, repr(example.labels))
+        if row in self.rows:
             return True
-        self.rows.add(digest)
-        self.prompts.add(_digest(example.prompt))
+        self.rows.add(row)
+        self.prompts.add(digest(example.prompt))
         self.dialogues.update(_dialogues(example))
         return False
 
     def has_prompt(self, example: Example) -> bool:
-        return _digest(example.prompt) in self.prompts
+        return digest(example.prompt) in self.prompts
 
     def has_dialogue(self, example: Example) -> bool:
         """Whether one of the row's dialogues is in the split, as any response."""
@@ -38,10 +38,11 @@ class Seen:
 
 def _dialogues(example: Example) -> list[bytes]:
     # Whole: where a prompt ends is told by what the other dialogues of the row share with it.
-    return [_digest(example.prompt + response) for response in example.responses]
+    return [digest(example.prompt + response) for response in example.responses]
 
 
-def _digest(*texts: str) -> bytes:
+def digest(*texts: str) -> bytes:
+    """16 bytes that tell texts from any others."""
     digest = blake2b(digest_size=16)
     for text in texts:
         encoded = text.encode()

@@ -1,169 +1,152 @@
 """From a raw split to prepared prompts, responses and pairs."""
 
-from bisect import insort
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from preference.core.errors import InputError, first_line
+from preference.core.params import Data
 from preference.core.progress import bar
-from preference.data import tokens
-from preference.data.formats import registry
+from preference.data.counts import Counts
+from preference.data.encoding import Encoder
+from preference.data.formats import conversations, registry
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen
-from preference.store.examples import Index
+from preference.data.tokens import Loaded
 from preference.store.tables import (
-    INDEX,
+    END,
+    FORMAT,
     PREPARED,
+    SOURCE,
+    TEMPLATE,
     UNREADABLE,
     damaged,
-    flat,
     require_all,
     writing,
 )
 
 BATCH_ROWS = 4_000
-SKIPPED_ROWS_NAMED = 20
 
 
-@dataclass
-class Counts:
-    """What became of one split; tokens are as kept, EOS included.
+class RawTable:
+    """A raw split, to be read as examples.
 
-    `truncated_pairs` lost tokens of the prompt, or of a response, to `max_length`;
-    `skipped_rows` names the first skipped rows of the source. `labelled_responses` are in no pair.
-    `identical_responses` counts pairs that prefer a text to itself, `duplicates` rows that came
-    before; both stay in. The last two count rows whose prompt, and of which a whole dialogue,
-    stands in the training split, too.
+    Raises:
+        InputError: there is none, or it is damaged.
     """
 
-    rows_read: int = 0
-    pairs: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    skipped_rows: list[int] = field(default_factory=list)
-    truncated_pairs: int = 0
-    prompt_tokens: int = 0
-    chosen_tokens: int = 0
-    rejected_tokens: int = 0
-    identical_responses: int = 0
-    duplicates: int = 0
-    prompts_in_train: int | None = None
-    dialogues_in_train: int | None = None
-    labelled_responses: int | None = None
-    truncated_labelled: int | None = None
+    def __init__(self, path: Path, settings: Data) -> None:
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such file; run the stage that makes it: dvc repro fetch-data"
+            )
+        self.path, self._settings = path, settings
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        except UNREADABLE as error:
+            raise damaged(path, error) from None
+        self._format = registry.of(self._file.schema_arrow, path)
+        metadata = self._file.schema_arrow.metadata or {}
+        self.rows = self._file.metadata.num_rows
+        self.source = metadata.get(SOURCE.encode(), b"unknown").decode()
+        self.format = metadata.get(FORMAT.encode(), b"unknown").decode()
+        self.reasons: tuple[Unusable, ...] = self._format.REASONS
 
     @property
-    def examples(self) -> int:
-        """What `data.train_pairs` counts: pairs, and labelled responses that are in none."""
-        return self.pairs + (self.labelled_responses or 0)
+    def template(self) -> str:
+        """The one that goes with it: messages want the model's own, texts are laid out already."""
+        if self._format is not conversations:
+            return "hh"
+        good = (example for _, example in self.examples() if isinstance(example, Example))
+        first = next(good, None)
+        return "chat" if first and first.text is None else "none"
 
-    def compare(self, example: Example, seen: Seen, train: Seen | None) -> None:
-        responses = example.responses
-        self.identical_responses += sum(responses[a] == responses[b] for a, b in example.pairs)
-        self.duplicates += seen.add(example)
-        if train is not None:
-            self.prompts_in_train = (self.prompts_in_train or 0) + train.has_prompt(example)
-            self.dialogues_in_train = (self.dialogues_in_train or 0) + train.has_dialogue(example)
+    def examples(self) -> Iterator[tuple[int, Example | Unusable]]:
+        """Each row's number, and the example that it gives or why it gives none."""
+        for row, values in enumerate(self._values()):
+            try:
+                if self._format is conversations:
+                    yield row, conversations.read(values, self._settings.rankings)
+                else:
+                    yield row, self._format.read(values)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise InputError(f"{self.path}, row {row}: {first_line(error)}; mend it") from None
 
-    def measure(self, prepared: tokens.Prepared, limit: int) -> None:
-        """Count the tokens of a batch, and what was cut to `limit`."""
-        found = flat(prepared.batch, [*INDEX, "prompt_ids", "response_ids"])
-        index, (_, lengths, _) = Index.of_columns(found), found["response_ids"]
-        long, (chosen, rejected) = prepared.lengths > limit, index.pairs.T
-        self.pairs += len(index.pairs)
-        self.truncated_pairs += int((long[chosen] | long[rejected]).sum())
-        self.prompt_tokens += int(found["prompt_ids"][0].sum())
-        self.chosen_tokens += int(lengths[chosen].sum())
-        self.rejected_tokens += int(lengths[rejected].sum())
-        labelled = np.flatnonzero(index.labels >= 0)
-        if len(labelled):
-            self.labelled_responses = (self.labelled_responses or 0) + len(labelled)
-            self.truncated_labelled = (self.truncated_labelled or 0) + int(long[labelled].sum())
-
-    def skip(self, row: int, reason: Unusable) -> None:
-        self.skipped[reason] += 1
-        # Rows without tokens are known only after the rest of their batch.
-        insort(self.skipped_rows, row)
-        del self.skipped_rows[SKIPPED_ROWS_NAMED:]
-
-    def describe(self) -> str:
-        reasons = ", ".join(f"{count} {name}" for name, count in self.skipped.items() if count)
-        labelled = f" and {self.labelled_responses} labelled responses"
-        return (
-            f"{self.pairs} pairs{labelled if self.labelled_responses else ''} of {self.rows_read} "
-            f"rows read; skipped: {reasons or 'none'}"
-        )
-
-    def as_dict(self) -> dict[str, object]:
-        """For a metrics file; what was not counted is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    def _values(self) -> Iterator[dict[str, object]]:
+        # Group by group, each whole before its rows are used: the reader fills a column up from the
+        # next group where damage has hidden values, and the end may never be read.
+        names, file = self._format.SCHEMA.names, self._file
+        for number in range(file.num_row_groups):
+            try:
+                group = file.read_row_group(number, columns=names)
+                group.validate()
+                require_all(file.metadata.row_group(number), group.num_rows)
+            except UNREADABLE as error:
+                raise damaged(self.path, error) from None
+            columns = (column.to_pylist() for column in group.columns)
+            for values in zip(*columns, strict=True):
+                yield dict(zip(names, values, strict=True))
 
 
 def prepare(
-    raw: Path,
+    table: RawTable,
     out: Path,
+    loaded: Loaded,
+    settings: Data,
     *,
-    tokenizer_from: Path,
-    max_length: int,
     wanted: int | None,
-    seen: Seen | None = None,
+    seen: Seen,
     train: Seen | None = None,
+    judge: Callable[[Example], Unusable | bool] = lambda example: True,
 ) -> Counts:
     """Write the first usable examples of a raw split as a table of `tables.PREPARED`.
 
     Args:
-        raw: a table in one of the `formats`.
-        out: the table to write.
-        tokenizer_from: directory of the model whose tokenizer is used.
-        max_length: tokens that prompt and response may have together.
+        loaded: the tokenizer of the base.
         wanted: how many pairs (and labelled responses) to take; None takes all.
         seen: takes in what the split holds.
         train: what the training split holds, to compare with.
+        judge: whether an example belongs to the split, or why it is not to be used.
 
     Raises:
         InputError: no row gives an example, or one cannot be read.
     """
-    if not raw.exists():
-        raise InputError(f"{raw}: no such file; run the stage that makes it: dvc repro fetch-data")
-    tokenizer, eos_id = tokens.load(tokenizer_from)
-    seen = Seen() if seen is None else seen
+    encoder = Encoder(loaded, settings, table.template)
+    metadata = {
+        SOURCE: table.source,
+        FORMAT: table.format,
+        TEMPLATE: encoder.template.name,
+        END: str(encoder.end),
+    }
+    counts = Counts(table.format, encoder.template.name)
+    counts.skipped = {reason.value: 0 for reason in (*table.reasons, Unusable.NO_TOKENS)}
     with (
-        _open(raw) as file,
-        writing(out, PREPARED.with_metadata(file.schema_arrow.metadata)) as writer,
-        bar(f"prepare {out.stem}", wanted or file.metadata.num_rows, "examples") as progress,
+        writing(out, PREPARED.with_metadata(metadata)) as writer,
+        bar(f"prepare {out.stem}", wanted or table.rows, "examples") as progress,
     ):
-        found = registry.of(file.schema_arrow, raw)
-        counts = Counts(skipped={reason.value: 0 for reason in found.REASONS})
-        for rows, examples in _chunks(_usable(raw, file, found, counts), counts, wanted):
-            prepared = tokens.prepare(tokenizer, eos_id, max_length, rows, examples)
-            for row, example, dropped in zip(rows, examples, prepared.dropped, strict=True):
-                if dropped:
-                    counts.skip(row, Unusable.NO_TOKENS)
+        for rows, examples in _chunks(_usable(table, counts, judge), counts, wanted):
+            encoded = encoder.encode(rows, examples)
+            for row, example, reason in zip(rows, examples, encoded.dropped, strict=True):
+                if reason:
+                    counts.skip(row, reason)
                 else:
                     counts.compare(example, seen, train)
-            writer.write_batch(prepared.batch)
+            writer.write_batch(encoded.batch)
             before = counts.examples
-            counts.measure(prepared, max_length)
+            counts.measure(encoded)
             progress.update(counts.examples - before)
     if not counts.examples:
+        refusal = f"; the chat template says: {encoder.refusal}" if encoder.refusal else ""
         raise InputError(
-            f"{raw}: none of its {counts.rows_read} rows gives a usable example "
-            f"({counts.describe()}); each needs a prompt, and responses that are not empty; check "
-            "data.source"
+            f"{table.path}: none of its {counts.rows_read} rows gives a usable example "
+            f"({counts.describe()}{refusal}); each needs a prompt, and responses that are not "
+            "empty; check data.source"
         )
+    if settings.format == "auto":
+        counts.require_prompts(table.path)
     return counts
-
-
-def _open(raw: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(raw, page_checksum_verification=True)
-    except UNREADABLE as error:
-        raise damaged(raw, error) from None
 
 
 def _chunks(
@@ -186,25 +169,13 @@ def _chunks(
 
 
 def _usable(
-    raw: Path, file: pq.ParquetFile, found: ModuleType, counts: Counts
+    table: RawTable, counts: Counts, judge: Callable[[Example], Unusable | bool]
 ) -> Iterator[tuple[int, Example]]:
-    # Group by group, each whole before its rows are used: the reader fills a column up from the
-    # next group where damage has hidden values, and the end may never be read.
-    for number in range(file.num_row_groups):
-        try:
-            group = file.read_row_group(number, columns=found.SCHEMA.names)
-            group.validate()
-            require_all(file.metadata.row_group(number), group.num_rows)
-        except UNREADABLE as error:
-            raise damaged(raw, error) from None
-        for values in zip(*(column.to_pylist() for column in group.columns), strict=True):
-            row = counts.rows_read
-            counts.rows_read += 1
-            try:
-                example = found.read(*values)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise InputError(f"{raw}, row {row}: {first_line(error)}; mend it") from None
-            if isinstance(example, Unusable):
-                counts.skip(row, example)
-            else:
-                yield row, example
+    for row, example in table.examples():
+        counts.rows_read += 1
+        found = example if isinstance(example, Unusable) else judge(example)
+        if isinstance(found, Unusable):
+            counts.skip(row, found)
+        elif found:
+            assert isinstance(example, Example)
+            yield row, example

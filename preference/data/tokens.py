@@ -1,26 +1,42 @@
-"""Text to token ids, and truncation; whole batches at a time, no loop over tokens."""
+"""Text to token ids, whole batches at a time."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from preference.core.errors import InputError, first_line
-from preference.data.formats.example import Example
 from preference.store import checksums
 from preference.store.examples import Ragged
-from preference.store.tables import PREPARED, lists
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
+SIGNS = 0x10F000  # the first of some that are for private use
+SIGN = re.compile(f"[{chr(SIGNS)}-{chr(SIGNS + 0xFFF)}]")
 
 
-def load(directory: Path) -> tuple[Tokenizer, int]:
-    """The fast tokenizer saved in a model directory, and its end-of-sequence id.
+class Loaded(NamedTuple):
+    """A saved tokenizer.
+
+    Attributes:
+        eos_id: end of sequence.
+        special: its special tokens by name, as a chat template may write them.
+        chat_template: in Jinja; None where it has none.
+    """
+
+    tokenizer: Tokenizer
+    eos_id: int
+    special: dict[str, str]
+    chat_template: str | None
+
+
+def load(directory: Path) -> Loaded:
+    """The fast tokenizer saved in a model directory.
 
     It is read without transformers, whose import costs more than tokenizing the default.
     """
@@ -37,15 +53,31 @@ def load(directory: Path) -> tuple[Tokenizer, int]:
         settings = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{config}: cannot be read ({error}); run dvc repro") from None
-    eos = settings.get("eos_token")
-    eos = eos.get("content") if isinstance(eos, dict) else eos
+    named = {key: _content(value) for key, value in settings.items() if key.endswith("_token")}
+    special = {key: value for key, value in named.items() if isinstance(value, str)}
+    eos = special.get("eos_token")
     eos_id = None if eos is None else tokenizer.token_to_id(eos)
     if eos_id is None:
         raise InputError(
             f"{config}: eos_token {eos!r} is not in the vocabulary; "
             "every response ends with it, so set it to a token that the tokenizer has"
         )
-    return tokenizer, eos_id
+    return Loaded(tokenizer, eos_id, special, _chat_template(directory, settings))
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _chat_template(directory: Path, settings: Mapping[str, Any]) -> str | None:
+    """The template in its own file, else in the settings; of several the one for every use."""
+    file = directory / "chat_template.jinja"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        found = {one["name"]: one["template"] for one in found}.get("default")
+    return found
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -72,7 +104,10 @@ def require_same_tokenizer(directory: Path, base: Path) -> None:
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
     """Token ids of each text by itself, without special tokens around it."""
-    ids = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    return ragged([e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)])
+
+
+def ragged(ids: Sequence[Sequence[int]]) -> Ragged:
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     values = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths.sum()))
     return Ragged.of(values, lengths)
@@ -84,64 +119,59 @@ def append(rows: Ragged, token: int) -> Ragged:
     return Ragged(values, rows.offsets + np.arange(len(rows.offsets)))
 
 
-def keep_last(rows: Ragged, limits: np.ndarray | int) -> Ragged:
-    """Cut each row to its last `limits` tokens (one limit a row, or one for all)."""
-    lengths = np.minimum(rows.lengths, limits)
-    offsets = np.append(0, np.cumsum(lengths))
-    starts = rows.offsets[1:] - lengths
-    index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(rows.values[index], offsets)
+def bos(tokenizer: Tokenizer) -> list[int]:
+    """What the tokenizer itself puts before a text."""
+    bare, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
+    places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
+    return whole[: places[0]] if places else []
 
 
-class Prepared(NamedTuple):
-    """Examples as ids.
+class Spelt:
+    """Special tokens that data spell: they stay text, where a tokenizer would read them as such.
 
-    Attributes:
-        batch: of `tables.PREPARED`.
-        dropped: (examples,) booleans; which of those given are not in it.
-        lengths: (responses,); tokens of each that is, its whole prompt included, before the cut.
+    Before the text is laid out, each is replaced by a sign for private use that a copy of the
+    tokenizer knows as a token of its own; what stands for the sign among the ids, then, are the ids
+    of the text.
     """
 
-    batch: pa.RecordBatch
-    dropped: np.ndarray
-    lengths: np.ndarray
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        special = [t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special]
+        self._signs = {token: chr(SIGNS + i) for i, token in enumerate(special)}
+        longest_first = sorted(special, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._tokenizer = tokenizer
 
+    def hidden(self, text: str) -> tuple[str, int]:
+        """The text with signs in the place of special tokens, and how many there were."""
+        if SIGN.search(text):
+            raise ValueError("holds characters for private use that stand for special tokens here")
+        return self._pattern.subn(lambda found: self._signs[found[0]], text)
 
-def prepare(
-    tokenizer: Tokenizer, eos_id: int, max_length: int, rows: list[int], examples: list[Example]
-) -> Prepared:
-    """Tokenize examples and cut them to `max_length`.
+    def shown(self, text: str) -> str:
+        """The text as it was before it was `hidden`."""
+        tokens = list(self._signs)
+        return SIGN.sub(lambda found: tokens[ord(found[0]) - SIGNS], text)
 
-    A response keeps its last `max_length` tokens, EOS included; the prompt keeps the last tokens
-    for which there is room, for each response by itself. Examples in which a response would have
-    no token with another before it, which only a tokenizer that drops text can cause, are left out.
-    """
-    counts = np.array([len(example.responses) for example in examples])
-    prompt_of = np.repeat(np.arange(len(examples)), counts)
-    prompts = encode(tokenizer, [example.prompt for example in examples])
-    texts = [response for example in examples for response in example.responses]
-    whole = append(encode(tokenizer, texts), eos_id)
-    cut = keep_last(whole, max_length)
-    kept = np.minimum(prompts.lengths[prompt_of], max_length - cut.lengths)
-    starts = np.cumsum(counts) - counts
-    scorable = np.logical_and.reduceat(kept + cut.lengths >= 2, starts)
-    columns = {
-        "row": rows,
-        "labels": [e.labels or [None] * len(e.responses) for e in examples],
-        "weights": [e.weights or [None] * len(e.responses) for e in examples],
-        "chosen": [[chosen for chosen, _ in e.pairs] for e in examples],
-        "rejected": [[rejected for _, rejected in e.pairs] for e in examples],
-        "prompt_ids": _ids(keep_last(prompts, np.maximum.reduceat(kept, starts))),
-        "response_ids": lists(_ids(cut), counts),
-        "prompt_tokens": lists(pa.array(kept, pa.int32()), counts),
-        "prompt": [e.prompt for e in examples],
-        "turns": [[turn._asdict() for turn in e.turns] for e in examples],
-        "responses": [e.responses for e in examples],
-    }
-    batch = pa.RecordBatch.from_pydict(columns, schema=PREPARED).filter(pa.array(scorable))
-    lengths = (prompts.lengths[prompt_of] + whole.lengths)[scorable[prompt_of]]
-    return Prepared(batch, ~scorable, lengths)
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        """Token ids of hidden texts."""
+        if not any(map(SIGN.search, texts)):
+            return encode(self._tokenizer, texts)
+        found, (copy, pieces) = [], self._knowing
+        for encoded in copy.encode_batch_fast(texts, add_special_tokens=False):
+            found.append([i for id_ in encoded.ids for i in pieces.get(id_, (id_,))])
+        return ragged(found)
 
-
-def _ids(rows: Ragged) -> pa.ListArray:
-    return lists(pa.array(rows.values), rows.lengths)
+    @cached_property
+    def _knowing(self) -> tuple[Tokenizer, dict[int, list[int]]]:
+        """A copy of the tokenizer that knows the signs, and the ids of the text for each."""
+        copy, literal = (Tokenizer.from_str(self._tokenizer.to_str()) for _ in range(2))
+        signs = [AddedToken(sign, normalized=False) for sign in self._signs.values()]
+        copy.add_special_tokens(signs)
+        literal.encode_special_tokens = True
+        # Behind a letter: some tokenizers put a space before a text's beginning.
+        (letter,), *spelt = (
+            [literal.encode(text, add_special_tokens=False).ids]
+            for text in ("a", *(f"a{token}" for token in self._signs))
+        )
+        ids = map(copy.token_to_id, self._signs.values())
+        return copy, {i: p[len(letter) :] for i, (p,) in zip(ids, spelt, strict=True) if i}

@@ -28,22 +28,36 @@ MAX_NEW_TOKENS = "samples.max_new_tokens"
 
 @dataclass(frozen=True)
 class Speaker:
-    """A model that answers, and how its tokens are read; `eos_id` ends an answer."""
+    """A model that answers, and how its tokens are read.
+
+    Attributes:
+        ends: tokens that end an answer; behind one that has ended, the first stands.
+        turns: whether it writes hh-rlhf's markers, where another turn's ends the answer, too.
+    """
 
     model: PreTrainedModel
     tokenizer: Tokenizer
-    eos_id: int
+    ends: tuple[int, ...]
+    turns: bool = True
 
 
-def open_model(directory: Path, device: torch.device) -> Speaker:
+def open_model(
+    directory: Path, device: torch.device, template: str = "hh", end: int | None = None
+) -> Speaker:
     """Load a model and its tokenizer onto a device, to be asked.
+
+    Args:
+        template: how turns are laid out: `none`, `hh` or `chat`.
+        end: the token that ends an answer, beside EOS.
 
     Raises:
         InputError: one of them is missing, damaged, or of another kind.
     """
     checksums.require_undamaged(directory)
     model = loading.load(directory).to(device).eval()
-    return Speaker(model, *tokens.load(directory))
+    loaded = tokens.load(directory)
+    ends = (loaded.eos_id,) if end in (None, loaded.eos_id) else (loaded.eos_id, end)
+    return Speaker(model, loaded.tokenizer, ends, template == "hh")
 
 
 def distinct(prompts: Ragged, count: int) -> list[int]:
@@ -57,8 +71,8 @@ def distinct(prompts: Ragged, count: int) -> list[int]:
 
 
 def read(speaker: Speaker, ids: Sequence[int]) -> str:
-    """The text of token ids up to EOS, special tokens left out."""
-    end = ids.index(speaker.eos_id) if speaker.eos_id in ids else len(ids)
+    """The text of token ids up to what ends an answer, special tokens left out."""
+    end = next((place for place, token in enumerate(ids) if token in speaker.ends), len(ids))
     return speaker.tokenizer.decode(list(ids[:end]), skip_special_tokens=True)
 
 
@@ -74,9 +88,9 @@ def answers(
 ) -> Iterator[str]:
     """The answers to prompts, in their order, each the same as if it were asked alone.
 
-    An answer ends with EOS, where another turn begins, or after `max_new_tokens`; white space
-    around it is stripped. Of a prompt that leaves too few of the model's positions the beginning
-    goes.
+    An answer ends with a token of the speaker's `ends`, where another turn begins, or after
+    `max_new_tokens`; white space around it is stripped. Of a prompt that leaves too few of the
+    model's positions the beginning goes.
 
     Args:
         prompts: token ids of each, (tokens,), at least one.
@@ -116,7 +130,7 @@ def _batch(
     padding = [longest - len(prompt) for prompt in prompts]
     ids = torch.tensor(
         [
-            [speaker.eos_id] * missing + prompt.tolist()
+            [speaker.ends[0]] * missing + prompt.tolist()
             for missing, prompt in zip(padding, prompts, strict=True)
         ]
     )
@@ -124,7 +138,7 @@ def _batch(
 
     def ended(sequences: Tensor, scores: Tensor | None, **_: object) -> Tensor:
         texts = [read(speaker, row) for row in sequences[:, longest:].tolist()]
-        turns = [first_turn(text) for text in texts]
+        turns = [first_turn(text) if speaker.turns else text for text in texts]
         if hear:
             hear([settled(turn) for turn in turns])
         begun = [turn != text for turn, text in zip(turns, texts, strict=True)]
@@ -140,14 +154,15 @@ def _batch(
         generation_config=GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=speaker.eos_id,
+            eos_token_id=list(speaker.ends),
             # Also behind an answer that has ended before the others.
-            pad_token_id=speaker.eos_id,
+            pad_token_id=speaker.ends[0],
         ),
         logits_processor=LogitsProcessorList([draw] if draw else []),
         stopping_criteria=StoppingCriteriaList([ended]),
     )
-    return [first_turn(read(speaker, row)).strip() for row in sequences[:, longest:].tolist()]
+    found = [read(speaker, row) for row in sequences[:, longest:].tolist()]
+    return [(first_turn(text) if speaker.turns else text).strip() for text in found]
 
 
 def _draw(temperature: float, generator: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:
@@ -168,8 +183,9 @@ def _draw(temperature: float, generator: torch.Generator) -> Callable[[Tensor, T
 def _require_known_tokens(speaker: Speaker, prompts: Sequence[np.ndarray]) -> None:
     known = speaker.model.get_input_embeddings().num_embeddings
     largest = max((int(prompt.max()) for prompt in prompts), default=0)
-    if max(largest, speaker.eos_id) >= known:
+    largest = max(largest, *speaker.ends)
+    if largest >= known:
         raise InputError(
-            f"the tokenizer has token ids up to {max(largest, speaker.eos_id)}, the model knows "
+            f"the tokenizer has token ids up to {largest}, the model knows "
             f"{known}; they do not belong together"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from preference.store.tables import INDEX, PREPARED, SOURCE, lists, read_flat
+from preference.store.tables import END, INDEX, PREPARED, SOURCE, TEMPLATE, lists, read_flat
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ class Examples:
         prompt_tokens: (responses,); a response's sequence is so many of its prompt's last tokens,
             then the response.
         source: where the texts come from, where that is known.
+        template: how turns are laid out: `none`, `hh` or `chat`.
+        end: the token that ends an answer, where that is known.
     """
 
     index: Index
@@ -127,6 +129,8 @@ class Examples:
     responses: Ragged
     prompt_tokens: np.ndarray
     source: str | None = None
+    template: str = "none"
+    end: int | None = None
 
     @property
     def largest_id(self) -> int:
@@ -159,4 +163,6 @@ def read(path: Path) -> Examples:
         Ragged.of(responses, lengths),
         kept,
         metadata.get(SOURCE),
+        metadata.get(TEMPLATE, "none"),
+        int(metadata[END]) if END in metadata else None,
     )

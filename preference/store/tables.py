@@ -13,11 +13,30 @@ from preference.core.files import replacing
 
 RAW = pa.schema([("chosen", pa.string()), ("rejected", pa.string())])
 
+# A turn: who speaks, and what is said.
+TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+# A row of any other format than hh-rlhf's. Scores rank the responses; a label is of the only one;
+# without either, the first is preferred to the second. A prompt whose only turn is nobody's is a
+# text that the data lay out themselves.
+CONVERSATIONS = pa.schema(
+    [
+        ("prompt", pa.list_(TURN)),
+        ("responses", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float64())),
+        ("label", pa.bool_()),
+        ("weight", pa.float32()),
+        ("unusable", pa.string()),
+    ]
+)
+
 # What Arrow raises for a damaged file; names of columns that are no text are among it.
 UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError)
 
-# Key of a table's metadata: where the texts come from.
-SOURCE = "data"
+# Keys of a table's metadata: where the texts come from, and in which format they came.
+SOURCE, FORMAT = "data", "format"
+# And of prepared ones: how their turns are laid out, and the token that ends an answer.
+TEMPLATE, END = "template", "end"
 
 # A row is a prompt with its responses. `chosen` and `rejected` are places among these, an entry a
 # pair; a label that the data do not give is null, and so is a weight, which then is 1.
@@ -28,9 +47,6 @@ INDEX = {
     "chosen": pa.list_(pa.int32()),
     "rejected": pa.list_(pa.int32()),
 }
-
-# A turn of a prompt: who speaks, and the characters of the text that are said.
-TURN = pa.struct([("role", pa.string()), ("start", pa.int32()), ("end", pa.int32())])
 
 # `prompt_ids` holds as much of the prompt as the response that keeps most of it needs; each
 # response sees the last `prompt_tokens` of them. The texts are whole.

@@ -53,7 +53,7 @@ def read(path: Path, rows: Collection[int] | None = None) -> list[Text]:
         Text(
             one["row"],
             one["prompt"],
-            [(turn["role"], one["prompt"][turn["start"] : turn["end"]]) for turn in one["turns"]],
+            [(turn["role"], turn["content"]) for turn in one["turns"]],
             one["responses"],
             list(zip(one["chosen"], one["rejected"], strict=True)),
         )

@@ -5,28 +5,37 @@ from typing import NamedTuple
 
 
 class Turn(NamedTuple):
-    """Who speaks in a prompt, and which characters of its text are what is said."""
+    """What somebody says: `system`, `user`, `assistant`, `tool`, or nobody (an empty role)."""
 
     role: str
-    start: int
-    end: int
+    content: str
 
 
 class Example(NamedTuple):
     """One row.
 
     Attributes:
+        turns: the prompt, turn by turn.
+        responses: the answers to it.
+        text: the prompt as one text, where the data lay it out themselves; else None.
         pairs: chosen and rejected, as places among the responses.
         labels: whether each response is desirable; None where the row does not say.
         weights: how much each counts where responses are trained on one by one.
+        by_common_prefix: that the prompt is a guess: what two texts begin with alike.
     """
 
-    prompt: str
-    responses: tuple[str, ...]
     turns: tuple[Turn, ...]
+    responses: tuple[str, ...]
+    text: str | None = None
     pairs: tuple[tuple[int, int], ...] = ()
     labels: tuple[bool | None, ...] = ()
     weights: tuple[float | None, ...] = ()
+    by_common_prefix: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as a text that tells it from any other."""
+        return self.text if self.text is not None else "\n\n".join(map("\n".join, self.turns))
 
 
 class Unusable(StrEnum):
@@ -38,4 +47,22 @@ class Unusable(StrEnum):
     EMPTY_REJECTED = "empty_rejected"
     EMPTY_RESPONSE = "empty_response"
     NO_PREFERENCE = "no_preference"
+    # A turn holds images, calls of tools or the like beside its text.
+    MORE_THAN_TEXT = "more_than_text"
+    # Answers of several turns: what of them is to be learned could be read in two ways.
+    SEVERAL_TURNS = "several_turns"
+    # The prompt does not end where an answer follows.
+    ROLE_ORDER = "role_order"
+    REFUSED_BY_TEMPLATE = "refused_by_template"
+    TOO_LONG = "too_long"
+    # A training row of which a dialogue stands in the test data.
+    IN_TEST = "in_test"
     NO_TOKENS = "no_tokens"
+
+
+class UnusableError(ValueError):
+    """Raised where a row turns out to give no example."""
+
+    def __init__(self, reason: Unusable) -> None:
+        super().__init__(reason)
+        self.reason = reason

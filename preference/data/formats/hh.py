@@ -4,12 +4,13 @@ A turn begins with a blank line and `Human:` or `Assistant:`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from preference.data.formats.example import Example, Turn, Unusable
+from preference.data.formats.messages import shown
 from preference.store.tables import RAW
 
 SCHEMA: pa.Schema = RAW
@@ -24,6 +25,7 @@ HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 # The first turn may stand at the beginning, since a prompt that no marker ended was stripped.
 BEGINS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
+MARKS = {"user": HUMAN, "assistant": ASSISTANT}
 MARKERS = (ASSISTANT, "\nAssistant:", "Assistant:")
 
 
@@ -31,6 +33,7 @@ class Pair(NamedTuple):
     prompt: str
     chosen: str
     rejected: str
+    by_common_prefix: bool = False
 
 
 def split(chosen: str, rejected: str) -> Pair | Unusable:
@@ -59,17 +62,41 @@ def split(chosen: str, rejected: str) -> Pair | Unusable:
         if _first_empty(pair) is None:
             return pair
     end = _common(chosen, rejected)
-    pair = Pair(chosen[:end].strip(), chosen[end:].strip(), rejected[end:].strip())
+    pair = Pair(chosen[:end].strip(), chosen[end:].strip(), rejected[end:].strip(), True)
     return _first_empty(pair) or pair
 
 
-def read(chosen: str, rejected: str) -> Example | Unusable:
+def row(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `SCHEMA` that a source's row gives.
+
+    Raises:
+        ValueError: a column is no text.
+    """
+    for name in SCHEMA.names:
+        if not isinstance(source[name], str):
+            raise ValueError(f"column {name!r} must be text, but is {shown(source[name])}")
+        source[name].encode()
+    return {name: source[name] for name in SCHEMA.names}
+
+
+def read(values: Mapping[str, Any]) -> Example | Unusable:
     """The example that a row of `SCHEMA` gives, or the reason why there is none."""
-    found = split(chosen, rejected)
+    found = split(values["chosen"], values["rejected"])
     if isinstance(found, Unusable):
         return found
-    turns = tuple(_turns(found.prompt))
-    return Example(found.prompt, (found.chosen, found.rejected), turns, pairs=((0, 1),))
+    return Example(
+        tuple(_turns(found.prompt)),
+        (found.chosen, found.rejected),
+        found.prompt,
+        pairs=((0, 1),),
+        by_common_prefix=found.by_common_prefix,
+    )
+
+
+def text(turns: Sequence[Turn]) -> str:
+    """The prompt that turns are in this format; who has no marker here stands without one."""
+    said = "".join(f"{MARKS.get(turn.role, '')} {turn.content}" for turn in turns)
+    return f"{said}{ASSISTANT}"
 
 
 def _turns(prompt: str) -> Iterator[Turn]:
@@ -79,20 +106,8 @@ def _turns(prompt: str) -> Iterator[Turn]:
     starts = [("", 0), *((ROLES[found[1]], found.end()) for found in begins)]
     ends = [*(found.start() for found in begins), len(prompt)]
     for (role, start), end in zip(starts, ends, strict=True):
-        said = prompt[start:end].strip()
-        if said:
-            first = prompt.index(said, start)
-            yield Turn(role, first, first + len(said))
-
-
-def dialogue(history: Sequence[tuple[str, str]], question: str) -> str:
-    """The prompt that a question is after earlier questions and their answers.
-
-    A space stands between a marker and its text, and none behind the last marker, since responses
-    begin without one.
-    """
-    earlier = "".join(f"{HUMAN} {asked}{ASSISTANT} {answered}" for asked, answered in history)
-    return f"{earlier}{HUMAN} {question}{ASSISTANT}"
+        if said := prompt[start:end].strip():
+            yield Turn(role, said)
 
 
 def first_turn(text: str) -> str:

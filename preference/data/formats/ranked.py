@@ -1,40 +1,33 @@
-"""Rankings: a row is a prompt, completions, and a score of each."""
+"""Rankings: a prompt, completions, and a score of each."""
 
-import math
-from itertools import combinations
+from collections.abc import Mapping
+from typing import Any
 
-import pyarrow as pa
+from preference.data.formats import conversations
+from preference.data.formats.example import Turn
+from preference.data.formats.messages import shown
+from preference.data.formats.preference import answer, answered, asking
 
-from preference.data.formats.example import Example, Turn, Unusable
-
-SCHEMA = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("completions", pa.list_(pa.string())),
-        ("scores", pa.list_(pa.float64())),
-    ]
-)
-REASONS = (
-    Unusable.EMPTY_PROMPT,
-    Unusable.EMPTY_RESPONSE,
-    Unusable.NO_PREFERENCE,
-    Unusable.NO_TOKENS,
-)
+COLUMNS = ("prompt", "completions", "scores")
 
 
-def read(prompt: str, completions: list[str], scores: list[float]) -> Example | Unusable:
-    """The example that a row of `SCHEMA` gives, or the reason why there is none.
+def read(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `conversations.SCHEMA` that a source's row gives.
 
-    Every two completions with different scores are a pair: the one that scores higher is chosen.
+    Raises:
+        UnusableError: it gives no example.
+        ValueError: a column is of a wrong type, or there are not as many scores as completions.
     """
-    if not prompt.strip():
-        return Unusable.EMPTY_PROMPT
-    if not all(completion.strip() for completion in completions):
-        return Unusable.EMPTY_RESPONSE
-    if len(scores) != len(completions) or not all(map(math.isfinite, scores)):
-        raise ValueError(f"{len(completions)} completions need as many finite scores, not {scores}")
-    order = sorted(range(len(scores)), key=lambda place: -scores[place])
-    pairs = tuple((a, b) for a, b in combinations(order, 2) if scores[a] > scores[b])
-    if not pairs:
-        return Unusable.NO_PREFERENCE
-    return Example(prompt, tuple(completions), (Turn("user", 0, len(prompt)),), pairs)
+    prompt, completions, scores = (row[name] for name in COLUMNS)
+    if not isinstance(completions, list) or len(completions) < 2:
+        raise ValueError(
+            f"column 'completions' must be a list of two or more: {shown(completions)}"
+        )
+    if not isinstance(scores, list) or not all(isinstance(one, int | float) for one in scores):
+        raise ValueError(f"column 'scores' must be a list of numbers, but is {shown(scores)}")
+    if len(scores) != len(completions):
+        raise ValueError(f"{len(completions)} completions have {len(scores)} scores")
+    if isinstance(prompt, str) and all(isinstance(text, str) for text in completions):
+        return conversations.row([Turn("", prompt)], completions, scores=scores)
+    answers = [answer(answered(completion, "completions")) for completion in completions]
+    return conversations.row(asking(prompt), answers, scores=scores)

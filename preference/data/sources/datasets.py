@@ -4,28 +4,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from datasets import Dataset, load_dataset
+from datasets import (
+    Dataset,
+    get_dataset_config_names,
+    get_dataset_split_names,
+    load_dataset,
+)
 from huggingface_hub import DatasetCard
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk
 from preference.core.paths import leads_out, texts
-from preference.data.sources import columns
+from preference.data.sources.readers import BATCH_ROWS, Row, arrow
 
 
-def read(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
-    """The rows of one split as batches of `tables.RAW`.
+def read(name: str, commit: str, configuration: str | None, split: str) -> Iterator[Row]:
+    """The rows of one split.
 
     Raises:
-        InputError: the dataset cannot be fetched, names files outside of itself, or holds a row
-            that is not two texts.
+        InputError: the dataset cannot be fetched, names files outside of itself, or has no such
+            configuration or split.
     """
     where = f"Hub dataset {name} at {commit}, {split}"
     try:
-        place = hub.fetch(name, commit, "dataset")
-        _require_own_files(place, where)
+        place = str(hub.fetch(name, commit, "dataset"))
+        _require_own_files(Path(place), where)
+        known = get_dataset_config_names(place)
+        if (configuration or "default") not in known and (configuration or len(known) > 1):
+            raise InputError(
+                f"{where}: data.name {configuration!r} is none of its configurations: "
+                f"{', '.join(known)}"
+            )
+        splits = get_dataset_split_names(place, configuration)
+        if split not in splits:
+            raise InputError(
+                f"{where}: has the splits {', '.join(splits)}; set data.splits, for instance "
+                f"{{train: {splits[0]}, test: {splits[-1]}}}"
+            )
         # From the files themselves, the library takes the same ones for a split as on the Hub.
-        dataset = load_dataset(str(place), split=split)
+        dataset = load_dataset(place, configuration, split=split)
     except Exception as error:
         if isinstance(error, InputError) or is_full_disk(error):
             raise
@@ -34,7 +51,7 @@ def read(name: str, commit: str, split: str) -> Iterator[pa.RecordBatch]:
             f"{where}: cannot be fetched ({first_line(error)}). Check the network, data.source and "
             "data.revision; or download the files and set data.source to their directory"
         ) from error
-    yield from _read_dataset(dataset, where)
+    yield from arrow(_batches(dataset), where)
 
 
 def _require_own_files(place: Path, where: str) -> None:
@@ -53,7 +70,6 @@ def _require_own_files(place: Path, where: str) -> None:
                     )
 
 
-def _read_dataset(dataset: Dataset, where: str) -> Iterator[pa.RecordBatch]:
-    tables = dataset.with_format("arrow").iter(columns.BATCH_ROWS)
-    batches = (batch for table in tables for batch in table.to_batches())
-    return columns.checked(dataset.features.arrow_schema, batches, where)
+def _batches(dataset: Dataset) -> Iterator[pa.RecordBatch]:
+    for table in dataset.with_format("arrow").iter(BATCH_ROWS):
+        yield from table.to_batches()

@@ -1,43 +1,36 @@
 """Preference data from files: which ones a source names, and what they hold."""
 
 import glob
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from preference.core.errors import InputError
-from preference.data.sources import columns
-from preference.store.tables import RAW, UNREADABLE, require_all
+from preference.data.sources.readers import READERS, Row
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+# The longest first: of two that fit, it is meant.
+SUFFIXES = tuple(sorted(READERS, key=len, reverse=True))
 
 
-def read(source: str | list[str], split: str) -> Iterator[pa.RecordBatch]:
-    """The rows of one split, from its files in sorted order, as batches of `tables.RAW`.
+def read(source: str | list[str], split: str) -> Iterator[Row]:
+    """The rows of one split, from its files in sorted order.
 
     Args:
         source: a path, a pattern or a list of them.
+        split: the word that the names of its files hold.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or holds a row that is not two texts.
+        InputError: there is no such file, or it cannot be read.
     """
     for path in _of_split(source, split):
-        if path.name.endswith(".parquet"):
-            yield from _read_parquet(path)
-        else:
-            yield from columns.batched(_read_jsonl(path))
+        suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
+        yield from READERS[suffix](path)
 
 
 def _of_split(source: str | list[str], split: str) -> list[Path]:
     patterns = [source] if isinstance(source, str) else source
     files = sorted({path for pattern in patterns for path in _matches(pattern)})
-    word = re.compile(rf"(?<![a-z]){split}(?![a-z])")
+    word = re.compile(rf"(?<![a-z]){re.escape(split.lower())}(?![a-z])")
     chosen = [path for path in files if word.search(path.name.lower()) or path.parent.name == split]
     if not chosen:
         names = ", ".join(path.name for path in files[:5])
@@ -70,53 +63,3 @@ def _matches(pattern: str) -> list[Path]:
             f"pattern for) train and test files ending in {', '.join(SUFFIXES)}"
         )
     return found
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:
-    opener = gzip.open if path.name.endswith(".gz") else open
-    number = 0
-    try:
-        with opener(path, "rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _parse(line, f"{path}, line {number}")
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(
-            f"{path}, after line {number}: cannot be read ({error}); fetch the file again"
-        ) from None
-
-
-def _parse(line: bytes, where: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line.decode())
-        if not isinstance(record, dict):
-            raise InputError(f"{where}: expected an object with the keys chosen and rejected")
-        columns.require_texts(sorted(record), lambda name: _kind(record[name]), where)
-        row = record["chosen"], record["rejected"]
-        "".join(row).encode()
-    except UnicodeDecodeError as error:
-        problem = f"not UTF-8 ({error})"
-    except UnicodeEncodeError:
-        problem = "holds half of a surrogate pair, which is no character"
-    except (ValueError, RecursionError) as error:
-        # A number of thousands of digits is a ValueError that is no JSONDecodeError.
-        problem = f"not JSON ({error})"
-    else:
-        return row
-    raise InputError(f"{where}: {problem}; mend or remove the line")
-
-
-def _kind(value: object) -> str:
-    return "string" if isinstance(value, str) else json.dumps(value)[:60]
-
-
-def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            batches = file.iter_batches(columns.BATCH_ROWS, columns=RAW.names)
-            rows = yield from columns.checked(file.schema_arrow, batches, str(path))
-            require_all(file.metadata, rows)
-    except UNREADABLE as error:
-        raise InputError(
-            f"{path}: not readable as Parquet ({error}); fetch the file again"
-        ) from None

@@ -2,34 +2,57 @@
 
 import glob
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
+from preference.core.errors import InputError
 from preference.core.params import Data
 from preference.core.pins import require_commit
-from preference.data.sources import columns, demo, files
+from preference.data.formats.registry import Format, Reader
+from preference.data.sources import demo, files
+from preference.data.sources.readers import Row
 
 SPLITS = ("train", "test")
+BATCH_ROWS = 10_000
 
 
-def batches(data: Data, split: str) -> Iterator[pa.RecordBatch]:
-    """The rows of one split, `train` or `test`, as record batches of `tables.RAW`.
+def raw(data: Data, split: str) -> tuple[Format, Iterator[pa.RecordBatch]]:
+    """The rows of one split, `train` or `test`: their format, and batches of its schema.
 
     Raises:
-        InputError: the source does not exist, is not pinned, cannot be reached, or holds a row
-            that is not two texts.
+        InputError: the source does not exist, is not pinned, cannot be reached, has no rows, or
+            holds one that its format does not allow.
     """
+    rows = _rows(data, split)
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"params.yaml: data.source: {data.source!r}: {split} has no rows")
+    where, values = first
+    reader = Reader(data.format, data.columns, values, where)
+    found = (reader.read(values, where) for where, values in chain([first], rows))
+    return reader.format, _batched(found, reader.format.schema)
+
+
+def _batched(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield pa.RecordBatch.from_pylist(chunk, schema=schema)
+
+
+def _rows(data: Data, split: str) -> Iterator[Row]:
     if data.source == "demo":
-        return columns.batched(demo.rows(split, data.demo))
+        rows = enumerate(demo.rows(split, data.demo))
+        return ((f"demo, row {i}", {"chosen": a, "rejected": b}) for i, (a, b) in rows)
+    word = getattr(data.splits, split)
     if not _may_be_hub_id(data.source):
-        return files.read(data.source, split)
+        return files.read(data.source, word)
     commit = require_commit(data.source, data.revision, "params.yaml: data.source", "data.revision")
     # Only this source needs the imports, which cost about a second.
     from preference.data.sources import datasets
 
-    return datasets.read(data.source, commit, split)
+    return datasets.read(data.source, commit, data.name, word)
 
 
 def name(data: Data) -> str:

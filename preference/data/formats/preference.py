@@ -1,0 +1,86 @@
+"""Preferences: a prompt, a chosen and a rejected answer, as texts or as messages.
+
+Without a prompt of its own, the prompt is the messages that both dialogues begin with.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preference.data.formats import conversations, messages
+from preference.data.formats.example import Turn, Unusable, UnusableError
+
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
+def read(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `conversations.SCHEMA` that a source's row gives.
+
+    Raises:
+        UnusableError: it gives no example.
+        ValueError: a column is of a wrong type, or the prompt is in none of the dialogues.
+    """
+    prompt, sides = row.get("prompt"), [row["chosen"], row["rejected"]]
+    if isinstance(prompt, str) and all(isinstance(side, str) for side in sides):
+        return conversations.row([Turn("", prompt)], sides)
+    dialogues = [
+        answered(side, name) for side, name in zip(sides, ("chosen", "rejected"), strict=True)
+    ]
+    start = _common(*dialogues)
+    if prompt is not None:
+        asked = asking(prompt)
+        if not start:
+            start, dialogues = asked, [(*asked, *dialogue) for dialogue in dialogues]
+        elif start[-len(asked) :] != asked:
+            raise ValueError(
+                "prompt is not what both dialogues begin with; name the right column in "
+                "data.columns, or set data.columns: {ignore: prompt}"
+            )
+    return conversations.row(start, [answer(dialogue[len(start) :]) for dialogue in dialogues])
+
+
+def asking(prompt: object) -> tuple[Turn, ...]:
+    """A prompt as turns: a text is the user's."""
+    if isinstance(prompt, str):
+        return (Turn("user", prompt),)
+    return _named(prompt, "prompt")
+
+
+def answered(side: object, name: str) -> tuple[Turn, ...]:
+    """A dialogue, or an answer alone, as turns: a text is the assistant's."""
+    if isinstance(side, str):
+        return (Turn("assistant", side),)
+    return _named(side, name)
+
+
+def answer(turns: tuple[Turn, ...]) -> str:
+    """The one answer that turns are.
+
+    Raises:
+        UnusableError: they are another number of turns, or not the assistant's.
+    """
+    if not turns:
+        raise UnusableError(Unusable.EMPTY_RESPONSE)
+    if turns[0].role != "assistant":
+        raise UnusableError(Unusable.PROMPTS_DIFFER)
+    if len(turns) > 1:
+        raise UnusableError(Unusable.SEVERAL_TURNS)
+    return turns[0].content
+
+
+def _named(value: object, name: str) -> tuple[Turn, ...]:
+    try:
+        return messages.turns(value)
+    except UnusableError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"column {name!r}: {error}") from None
+
+
+def _common(one: tuple[Turn, ...], other: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """What both begin with; of the same dialogue twice all but the last turn."""
+    same = 0
+    for a, b in zip(one[:-1], other[:-1], strict=False):
+        if a != b:
+            break
+        same += 1
+    return one[:same]

@@ -1,0 +1,72 @@
+"""Which rows of the training data are trained on, held out for validation, or left out."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from preference.core.params import Data
+from preference.data.formats.example import Example, Unusable
+from preference.data.leakage import Seen, digest
+from preference.data.prepare import RawTable
+
+
+def judge(
+    split: str, train: RawTable, test: RawTable, settings: Data
+) -> Callable[[Example], Unusable | bool]:
+    """What says whether an example belongs to `train`, `validation` or `test`."""
+    if split == "test":
+        return lambda example: True
+    held, tested = _held_out(train, settings), _tested(test, settings)
+
+    def belongs(example: Example) -> Unusable | bool:
+        if tested.has_dialogue(example):
+            return Unusable.IN_TEST
+        return (_dialogue(example) in held) == (split == "validation")
+
+    return belongs
+
+
+def _tested(test: RawTable, settings: Data) -> Seen:
+    """What of the test split is not to be trained on."""
+    seen = Seen()
+    if settings.decontaminate != "none":
+        for _, example in test.examples():
+            if isinstance(example, Example):
+                seen.add(example)
+    return seen
+
+
+def _held_out(train: RawTable, settings: Data) -> set[bytes]:
+    """The dialogues that are for validation: as many as hold the pairs asked for.
+
+    Drawn by their digests from those that come first, so that a dialogue that goes on in several
+    rows, or has several pairs, stands on one side.
+    """
+    if not settings.validation_pairs:
+        return set()
+    sizes: dict[bytes, int] = {}
+    left = (
+        None if settings.train_pairs is None else settings.train_pairs + settings.validation_pairs
+    )
+    for _, example in train.examples():
+        if isinstance(example, Example):
+            size = len(example.pairs) or 1
+            key = _dialogue(example)
+            sizes[key] = sizes.get(key, 0) + size
+            left = None if left is None else left - size
+            if left is not None and left <= 0:
+                break
+    held: set[bytes] = set()
+    pairs = 0
+    # A digest of the digest: short texts come in no order that has to do with their content.
+    for key in sorted(sizes, key=lambda key: blake2b(key, digest_size=16).digest()):
+        if pairs >= settings.validation_pairs:
+            break
+        held.add(key)
+        pairs += sizes[key]
+    return held
+
+
+def _dialogue(example: Example) -> bytes:
+    """A dialogue by its first question, since it may go on in several rows."""
+    asked = next((turn.content for turn in example.turns if turn.role == "user"), example.prompt)
+    return digest(asked.strip())
