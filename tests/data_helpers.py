@@ -1,6 +1,7 @@
 """What several tests of the data stages need: params, raw tables, a tokenizer, a stage's run."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,15 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from preference.core.params import Data
+from preference.data import tokens
 from preference.data.formats.example import Example
-from preference.store.tables import RAW
+from preference.data.leakage import Seen
+from preference.data.prepare import RawTable, prepare
+from preference.data.sources import registry
+from preference.store import examples
+from preference.store.examples import Examples
+from preference.store.tables import RAW, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 EOS = "<|endoftext|>"
@@ -104,6 +112,23 @@ def write_raw(path: Path, rows: Rows) -> Path:
     columns = [[row[side] for row in rows] for side in (0, 1)]
     pq.write_table(pa.table(columns, schema=RAW), path)
     return path
+
+
+def prepared(rows: list[dict[str, Any]], directory: Path, **settings: Any) -> Examples:
+    """Fetch rows that a file has and prepare them, with the tokenizer in `base`."""
+    source = directory / "own" / "train.jsonl"
+    source.parent.mkdir(exist_ok=True)
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"source": str(source.parent), "train_pairs": None, "max_length": 10_000, **settings}
+    data = Data.model_validate(PARAMS["data"] | changes)
+    found, batches = registry.raw(data, "train")
+    raw, out = directory / "raw.parquet", directory / "prepared.parquet"
+    with writing(raw, found.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    loaded = tokens.load(directory / "base")
+    prepare(RawTable(raw, data), out, loaded, data, wanted=None, seen=Seen())
+    return examples.read(out)
 
 
 def write_tokenizer(directory: Path, **settings: str) -> Path:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,16 +136,18 @@ class Spelt:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         special = [t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special]
-        self._signs = {token: chr(SIGNS + i) for i, token in enumerate(special)}
         longest_first = sorted(special, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._tokenizer = tokenizer
+        # A sign that data hold is hidden as well: it is no sign there.
+        self._pattern = re.compile("|".join([*map(re.escape, longest_first), SIGN.pattern]))
+        self._tokenizer, self._signs = tokenizer, dict[str, str]()
 
     def hidden(self, text: str) -> tuple[str, int]:
         """The text with signs in the place of special tokens, and how many there were."""
-        if SIGN.search(text):
-            raise ValueError("holds characters for private use that stand for special tokens here")
-        return self._pattern.subn(lambda found: self._signs[found[0]], text)
+        text, found = self._pattern.subn(self._sign, text)
+        return text, found
+
+    def _sign(self, found: re.Match[str]) -> str:
+        return self._signs.setdefault(found[0], chr(SIGNS + len(self._signs)))
 
     def shown(self, text: str) -> str:
         """The text as it was before it was `hidden`."""
@@ -156,22 +158,18 @@ class Spelt:
         """Token ids of hidden texts."""
         if not any(map(SIGN.search, texts)):
             return encode(self._tokenizer, texts)
-        found, (copy, pieces) = [], self._knowing
-        for encoded in copy.encode_batch_fast(texts, add_special_tokens=False):
-            found.append([i for id_ in encoded.ids for i in pieces.get(id_, (id_,))])
-        return ragged(found)
+        # A copy of the tokenizer that knows the signs.
+        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        copy.add_special_tokens([AddedToken(s, normalized=False) for s in self._signs.values()])
+        literal = {copy.token_to_id(sign): self._literal(t) for t, sign in self._signs.items()}
+        encoded = copy.encode_batch_fast(texts, add_special_tokens=False)
+        return ragged([[i for id_ in e.ids for i in literal.get(id_, (id_,))] for e in encoded])
 
-    @cached_property
-    def _knowing(self) -> tuple[Tokenizer, dict[int, list[int]]]:
-        """A copy of the tokenizer that knows the signs, and the ids of the text for each."""
-        copy, literal = (Tokenizer.from_str(self._tokenizer.to_str()) for _ in range(2))
-        signs = [AddedToken(sign, normalized=False) for sign in self._signs.values()]
-        copy.add_special_tokens(signs)
-        literal.encode_special_tokens = True
+    @cache  # noqa: B019 (one for each tokenizer)
+    def _literal(self, token: str) -> Sequence[int]:
+        """The ids of a special token's text."""
+        reader = Tokenizer.from_str(self._tokenizer.to_str())
+        reader.encode_special_tokens = True
         # Behind a letter: some tokenizers put a space before a text's beginning.
-        (letter,), *spelt = (
-            [literal.encode(text, add_special_tokens=False).ids]
-            for text in ("a", *(f"a{token}" for token in self._signs))
-        )
-        ids = map(copy.token_to_id, self._signs.values())
-        return copy, {i: p[len(letter) :] for i, (p,) in zip(ids, spelt, strict=True) if i}
+        letter, both = (reader.encode(t, add_special_tokens=False).ids for t in ("a", f"a{token}"))
+        return both[len(letter) :]
