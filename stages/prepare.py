@@ -7,6 +7,7 @@ from pathlib import Path
 from preference.core import params, stage
 from preference.core.files import replacing
 from preference.data import splits, tokens
+from preference.data.encoding import Encoder
 from preference.data.leakage import Seen
 from preference.data.prepare import RawTable, prepare
 from preference.store.text import write_json
@@ -16,7 +17,8 @@ OUT, METRICS = Path("data/prepared"), Path("results/metrics/prepare.json")
 
 
 def main(args: Namespace) -> None:
-    data = params.load().data
+    settings = params.load()
+    data = settings.data
     wanted = {"train": data.train_pairs, "test": data.eval_pairs}
     if data.validation_pairs:
         wanted["validation"] = data.validation_pairs
@@ -24,11 +26,11 @@ def main(args: Namespace) -> None:
     tables = {split: RawTable(RAW / f"{split}.parquet", data) for split in ("train", "test")}
     with replacing(OUT) as directory:
         for split, limit in wanted.items():
+            table = tables["test" if split == "test" else "train"]
             counts = prepare(
-                tables["test" if split == "test" else "train"],
+                table,
                 directory / f"{split}.parquet",
-                loaded,
-                data,
+                Encoder(loaded, data, table.template, all_turns=settings.sft.turns == "all"),
                 wanted=limit,
                 seen=train if split == "train" else Seen(),
                 train=None if split == "train" else train,

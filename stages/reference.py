@@ -14,7 +14,7 @@ PREPARED, MODEL, OUT = Path("data/prepared"), Path("models/sft"), Path("data/ref
 
 
 def main(args: Namespace) -> None:
-    splits = {name: examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test")}
+    splits = {file.stem: examples.read(file) for file in sorted(PREPARED.glob("[!.]*.parquet"))}
     with session.opened("reference", params.load(), [PREPARED, MODEL]) as run:
         scorer = open_model(MODEL, max(split.longest for split in splits.values()), run)
         found = {

@@ -22,18 +22,19 @@ OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    train, test = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test"))
-    determined_by = [settings.seed, settings.sft]
+    split = settings.train.evaluate
+    train, judged = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", split))
+    determined_by = [settings.seed, settings.sft, split]
     with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
-        model = scorer.open_model(BASE, max(train.longest, test.longest), run, to_train=True)
+        model = scorer.open_model(BASE, max(train.longest, judged.longest), run, to_train=True)
         loop.fit(
             model,
-            sft.task(train),
+            sft.task(train, all_turns=settings.sft.turns == "all"),
             settings.sft,
             run,
             curves=CURVES,
             # How the results are scored is no choice of this stage.
-            evaluate=lambda model: both_ways(score(model, test, run, "sft: test")),
+            evaluate=lambda model: both_ways(score(model, judged, run, f"sft: {split}")),
             save=lambda model: saving.save(run.accelerator, model, BASE, OUT),
         )
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from preference.core import params, stage
 from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.scoring import score
-from preference.model import saving, scorer
+from preference.model import scorer
 from preference.objectives.registry import named, task
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.scores import Metrics, Scores
 from preference.training import loop
+from preference.training.keeping import Keeper
 
 PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
 OUT, CURVES = Path("models/policy"), Path("results/curves/train")
@@ -24,8 +25,9 @@ OUT, CURVES = Path("models/policy"), Path("results/curves/train")
 def main(args: Namespace) -> None:
     settings = params.load()
     normalize, objective = settings.scoring.length_normalize, named(settings.train.objective)
-    train, test = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", "test"))
-    anchors, reference = (scores.read(REFERENCE / f"{name}.parquet") for name in ("train", "test"))
+    files = [f"{name}.parquet" for name in ("train", settings.train.evaluate)]
+    train, judged = (examples.read(PREPARED / file) for file in files)
+    anchors, reference = (scores.read(REFERENCE / file) for file in files)
 
     def metrics(policy: Scores) -> Metrics:
         own = objective.against_reference(policy, reference, settings.train, normalize)
@@ -34,15 +36,18 @@ def main(args: Namespace) -> None:
     determined_by = [settings.seed, normalize, settings.train]
     inputs = [PREPARED, REFERENCE, SFT]
     with session.opened("train", settings, inputs, determined_by) as run:
-        model = scorer.open_model(SFT, max(train.longest, test.longest), run, to_train=True)
+        model = scorer.open_model(SFT, max(train.longest, judged.longest), run, to_train=True)
+        keeper = Keeper(run, SFT, OUT, best=settings.train.keep == "best")
         loop.fit(
             model,
             task(train, anchors, settings),
             settings.train,
             run,
             curves=CURVES,
-            evaluate=lambda model: metrics(score(model, test, run, "train: test")),
-            save=lambda model: saving.save(run.accelerator, model, SFT, OUT),
+            evaluate=lambda model: keeper.judged(
+                model, metrics(score(model, judged, run, f"train: {settings.train.evaluate}"))
+            ),
+            save=keeper.finish,
             # It begins as its own reference.
             start=metrics(reference),
         )

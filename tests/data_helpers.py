@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from preference.core.params import Data
 from preference.data import tokens
+from preference.data.encoding import Encoder
 from preference.data.formats.example import Example
 from preference.data.leakage import Seen
 from preference.data.prepare import RawTable, prepare
@@ -65,12 +66,13 @@ PARAMS: dict[str, Any] = {
     },
     "model": {"base": "scratch", "revision": None},
     "scoring": {"length_normalize": True},
-    "sft": OPTIMIZATION,
+    "sft": {**OPTIMIZATION, "turns": "last"},
     "train": {
         **OPTIMIZATION,
         "objective": "dpo",
         "beta": 0.1,
         "label_noise": 0.0,
+        "evaluate": "test",
         "kto": {"target_kl": 0.0},
     },
     "precision": "fp32",
@@ -114,7 +116,9 @@ def write_raw(path: Path, rows: Rows) -> Path:
     return path
 
 
-def prepared(rows: list[dict[str, Any]], directory: Path, **settings: Any) -> Examples:
+def prepared(
+    rows: list[dict[str, Any]], directory: Path, *, all_turns: bool = False, **settings: Any
+) -> Examples:
     """Fetch rows that a file has and prepare them, with the tokenizer in `base`."""
     source = directory / "own" / "train.jsonl"
     source.parent.mkdir(exist_ok=True)
@@ -127,7 +131,9 @@ def prepared(rows: list[dict[str, Any]], directory: Path, **settings: Any) -> Ex
         for batch in batches:
             writer.write_batch(batch)
     loaded = tokens.load(directory / "base")
-    prepare(RawTable(raw, data), out, loaded, data, wanted=None, seen=Seen())
+    table = RawTable(raw, data)
+    encoder = Encoder(loaded, data, table.template, all_turns=all_turns)
+    prepare(table, out, encoder, wanted=None, seen=Seen())
     return examples.read(out)
 
 

@@ -34,6 +34,7 @@ def train(objective: str, label_noise: float = 0.0, shuffle: str = "examples") -
         objective=objective,
         beta=BETA,
         label_noise=label_noise,
+        evaluate="test",
         batch_size=2,
         kto={"target_kl": TARGET_KL, "shuffle": shuffle},
     )

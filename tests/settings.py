@@ -12,6 +12,7 @@ from preference.core.params import (
     Runtime,
     Samples,
     Scoring,
+    Sft,
     Train,
 )
 
@@ -25,6 +26,7 @@ def train(**changes: object) -> Train:
         "objective": "dpo",
         "beta": 0.1,
         "label_noise": 0.0,
+        "evaluate": "test",
         "kto": {"target_kl": 0.0},
         "epochs": 1,
         "learning_rate": 1e-3,
@@ -50,7 +52,7 @@ def params(precision: Precision, device: Device, workers: int | None = None) -> 
         scoring=Scoring(length_normalize=True),
         samples=Samples(prompts=1, max_new_tokens=1),
         report=Report(decimals=4, published=None),
-        sft=Optimization(**steps.model_dump(include=set(Optimization.model_fields))),
+        sft=Sft(turns="last", **steps.model_dump(include=set(Optimization.model_fields))),
         train=steps,
         precision=precision,
         runtime=Runtime(device=device, workers=workers),

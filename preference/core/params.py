@@ -178,6 +178,11 @@ class Optimization(Section):
     dropout: bool | Literal["first-epoch"]
 
 
+class Sft(Optimization):
+    # all: every answer of the assistant in a dialogue is learned, last: the preferred one alone.
+    turns: Literal["last", "all"]
+
+
 class Kto(Section):
     target_kl: Annotated[float, Field(allow_inf_nan=False)]
     # pairs: the two halves of a pair fall into one step, where their prompt is run once.
@@ -196,6 +201,10 @@ class Train(Optimization):
     objective: Annotated[str, AfterValidator(_known)]
     beta: Positive
     label_noise: Share
+    # The pairs by which epochs are judged, SFT's as well; validation leaves the test pairs alone.
+    evaluate: Literal["test", "validation"]
+    # best: the weights of the epoch that judges best.
+    keep: Literal["last", "best"] = "last"
     kto: Kto
 
     @model_validator(mode="after")
@@ -239,12 +248,25 @@ class Params(Section):
     data: Data
     model: Model
     scoring: Scoring
-    sft: Optimization
+    sft: Sft
     train: Train
     precision: Literal["fp32", "bf16", "fp16", "auto"]
     samples: Samples
     report: Report
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _epochs_are_judged_by_what_is_there(self) -> "Params":
+        if self.train.evaluate == "validation" and not self.data.validation_pairs:
+            raise ValueError("train.evaluate: validation needs pairs: set data.validation_pairs")
+        if self.train.evaluate == "test" and self.train.keep == "best":
+            raise ValueError(
+                "train.keep: best would choose the model by the test pairs that are to judge it; "
+                "set data.validation_pairs, and train.evaluate: validation"
+            )
+        if self.sft.turns == "all" and self.data.truncation == "end":
+            raise ValueError("sft.turns: all needs data.truncation: start or drop")
+        return self
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -299,7 +321,7 @@ def _describe(error: ErrorDetails, known: list[str]) -> str:
     # Where a key takes several types, pydantic adds the type that it tried.
     key = next((name for name in known if "." in name and key.startswith(f"{name}.")), key)
     if kind == "value_error":
-        return f"{key}: {message.removeprefix('Value error, ')}"
+        return f"{key}: {message.removeprefix('Value error, ')}".removeprefix(": ")
     if kind == "missing":
         return f"{key}: missing; the files in recipes/ show every key"
     if kind == "extra_forbidden":

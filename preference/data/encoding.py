@@ -39,18 +39,21 @@ class Encoder:
 
     Args:
         own: the template that goes with the data.
+        all_turns: find the assistant's earlier answers, too.
     """
 
-    def __init__(self, loaded: tokens.Loaded, settings: Data, own: str) -> None:
+    def __init__(
+        self, loaded: tokens.Loaded, settings: Data, own: str, *, all_turns: bool = False
+    ) -> None:
         self.template = templates.named(
             settings.template, own, loaded.chat_template, loaded.special
         )
-        self._settings, self._eos_id = settings, loaded.eos_id
+        self.settings, self._eos_id = settings, loaded.eos_id
         self._eos = loaded.special["eos_token"]
         self._bos = tokens.bos(loaded.tokenizer) if settings.bos == "auto" else []
         self._spelt = tokens.Spelt(loaded.tokenizer)
         self._tokenizer = loaded.tokenizer
-        self._refusal = ""
+        self._refusal, self._all_turns = "", all_turns
 
     @property
     def end(self) -> int:
@@ -85,7 +88,9 @@ class Encoder:
             return Encoded(PREPARED.empty_table().to_batches()[0], dropped, np.zeros(0), 0, 0)
         counts = np.array([len(responses) for _, responses in texts])
         prompts, responses = self._ids(texts, counts)
-        limit, how = self._settings.max_length, self._settings.truncation
+        asked = [one for one, reason in zip(hidden, dropped, strict=True) if reason is None]
+        answers = [self._answers(*both) for both in zip(asked, prompts, strict=True)]
+        limit, how = self.settings.max_length, self.settings.truncation
         cut = truncate(prompts, responses, counts, limit, how, (len(self._bos), self._opening))
         starts = np.cumsum(counts) - counts
         fits = np.add.reduceat(cut.lost, starts) == 0
@@ -104,6 +109,10 @@ class Encoder:
             "prompt_ids": _lists(cut.prompts),
             "response_ids": lists(_lists(cut.responses), counts),
             "prompt_tokens": lists(pa.array(cut.kept, pa.int32()), counts),
+            "answers": [
+                np.minimum(spans, len(ids) - len(self._bos)).ravel()
+                for spans, ids in zip(answers, cut.prompts, strict=True)
+            ],
             "prompt": [self._spelt.shown(prompt) for prompt, _ in texts],
             "turns": [[turn._asdict() for turn in e.turns] for e in shown],
             "responses": [e.responses for e in shown],
@@ -116,7 +125,7 @@ class Encoder:
         """An example whose texts spell no special token, how many did, and how often EOS ended."""
         stripped = tuple(response.removesuffix(self._eos) for response in example.responses)
         ended = sum(map(len, example.responses)) - sum(map(len, stripped))
-        if self._settings.special_tokens == "keep":
+        if self.settings.special_tokens == "keep":
             return example._replace(responses=stripped), 0, ended // len(self._eos)
         responses = [self._spelt.hidden(response) for response in stripped]
         turns = [self._spelt.hidden(turn.content) for turn in example.turns]
@@ -164,6 +173,20 @@ class Encoder:
         else:
             responses = tokens.append(responses, self._eos_id)
         return self._begun(prompts), responses
+
+    def _answers(self, example: Example, prompt: np.ndarray) -> np.ndarray:
+        """The assistant's earlier answers, (answers, 2): from where to where, from the end on."""
+        if not self._all_turns:
+            return np.zeros((0, 2), dtype=int)
+        places = [i for i, turn in enumerate(example.turns) if turn.role == "assistant"]
+        borders = [text for i in places for text in self.template.around(example, i)]
+        found = self._begun(self._spelt.encode(borders))
+        size = len(prompt)
+        alike = [
+            np.append(np.flatnonzero(ids[:size] != prompt[: len(ids)]), min(size, len(ids)))[0]
+            for ids in found
+        ]
+        return size - np.array(alike, dtype=int).reshape(-1, 2)
 
     def _begun(self, prompts: Ragged) -> Ragged:
         """The prompts with what the tokenizer puts before a text, once."""

@@ -14,7 +14,6 @@ from preference.data.encoding import Encoder
 from preference.data.formats import conversations, registry
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen
-from preference.data.tokens import Loaded
 from preference.store.tables import (
     END,
     FORMAT,
@@ -93,8 +92,7 @@ class RawTable:
 def prepare(
     table: RawTable,
     out: Path,
-    loaded: Loaded,
-    settings: Data,
+    encoder: Encoder,
     *,
     wanted: int | None,
     seen: Seen,
@@ -104,7 +102,7 @@ def prepare(
     """Write the first usable examples of a raw split as a table of `tables.PREPARED`.
 
     Args:
-        loaded: the tokenizer of the base.
+        encoder: lays out, tokenizes and cuts.
         wanted: how many pairs (and labelled responses) to take; None takes all.
         seen: takes in what the split holds.
         train: what the training split holds, to compare with.
@@ -113,7 +111,6 @@ def prepare(
     Raises:
         InputError: no row gives an example, or one cannot be read.
     """
-    encoder = Encoder(loaded, settings, table.template)
     metadata = {
         SOURCE: table.source,
         FORMAT: table.format,
@@ -144,7 +141,7 @@ def prepare(
             f"({counts.describe()}{refusal}); each needs a prompt, and responses that are not "
             "empty; check data.source"
         )
-    if settings.format == "auto":
+    if encoder.settings.format == "auto":
         counts.require_prompts(table.path)
     return counts
 

@@ -39,6 +39,10 @@ class Template(Protocol):
         """The text of prompt and response together."""
         ...
 
+    def around(self, example: Example, place: int) -> tuple[str, str]:
+        """The text up to a turn of the assistant in the prompt, and the text with it."""
+        ...
+
 
 class Plain:
     """Texts as the data lay them out."""
@@ -55,6 +59,13 @@ class Plain:
 
     def answered(self, example: Example, response: str) -> str:
         return self.prompt(example) + response
+
+    def around(self, example: Example, place: int) -> tuple[str, str]:
+        text, end = self.prompt(example), 0
+        for turn in example.turns[: place + 1]:
+            start = text.index(turn.content, end)
+            end = start + len(turn.content)
+        return text[:start], text[:end]
 
 
 class Dialogue(Plain):
@@ -91,6 +102,10 @@ class Chat:
         """What it writes behind an answer."""
         whole = self.render([ASKED, Turn("assistant", "answer")])
         return whole.rpartition("answer")[2]
+
+    def around(self, example: Example, place: int) -> tuple[str, str]:
+        before = self.render(example.turns[:place], asks=True)
+        return before, self.render(example.turns[: place + 1])
 
     def render(self, turns: Sequence[Turn], *, asks: bool = False) -> str:
         """The text of some turns.

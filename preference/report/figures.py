@@ -66,7 +66,12 @@ def overview(results: Results) -> str:
 def figures(results: Results) -> dict[str, list[Figure]]:
     """All charts, by section of the page, which says what each is for."""
     return {
-        "progress": [Figure(f"Test {m} by epoch", _epochs(results, m)) for m in METRICS],
+        "progress": [
+            Figure(
+                f"{results.settings.train.evaluate.capitalize()} {m} by epoch", _epochs(results, m)
+            )
+            for m in METRICS
+        ],
         "training": _training(results),
         "margins": [Figure("Chosen minus rejected", _distribution(results))],
         "bias": _kinds(results),
@@ -90,10 +95,10 @@ def _epochs(results: Results, metric: str) -> charts.Spec:
     start = first[-1][0] if first else 0
     series = {tuned: first, last: [(x + start, y) for x, y in second]}
     baseline = results.margins[base]
-    level = float((baseline > 0).mean() if metric == "pair_acc" else baseline.mean())
-    return charts.lines(
-        series, "epoch", metric, results.colours, level=(level, "baseline"), marks=True
-    )
+    value = float((baseline > 0).mean() if metric == "pair_acc" else baseline.mean())
+    # The baseline is only known of the test pairs.
+    level = (value, "baseline") if results.settings.train.evaluate == "test" else None
+    return charts.lines(series, "epoch", metric, results.colours, level=level, marks=True)
 
 
 def _training(results: Results) -> list[Figure]:

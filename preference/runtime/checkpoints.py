@@ -68,7 +68,7 @@ class Checkpoints:
         if accelerator.is_main_process and minutes is not None:
             key = _key(accelerator, determined_by, inputs)
         key = processes.agreed(accelerator, key)
-        self._place = ROOT / stage / str(key)
+        self.place = ROOT / stage / str(key)
 
     def kept(self) -> str:
         """The newest checkpoint, as the end of an error message."""
@@ -135,7 +135,7 @@ class Checkpoints:
         A disk that is full costs the checkpoint, and not the run.
         """
         self._last = time.monotonic()
-        place, main = self._place / name, self._accelerator.is_main_process
+        place, main = self.place / name, self._accelerator.is_main_process
         try:
             with replacing(place) if main else nullcontext(temporary_of(place)) as temporary:
                 if main:
@@ -162,7 +162,7 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         """Newest first."""
-        return sorted((p for p in self._place.glob("[!.]*") if p.is_dir()), reverse=True)
+        return sorted((p for p in self.place.glob("[!.]*") if p.is_dir()), reverse=True)
 
     def _whole(self) -> Iterator[Path]:
         for place in self._all():

@@ -1,7 +1,7 @@
 """Prompts, the responses to them, and pairs of these: what a split is, in memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,7 @@ class Examples:
         source: where the texts come from, where that is known.
         template: how turns are laid out: `none`, `hh` or `chat`.
         end: the token that ends an answer, where that is known.
+        answers: the assistant's earlier ones by prompt, as `tables.PREPARED` has them.
     """
 
     index: Index
@@ -131,6 +132,7 @@ class Examples:
     source: str | None = None
     template: str = "none"
     end: int | None = None
+    answers: Ragged = field(default_factory=lambda: Ragged(np.zeros(0, int), np.zeros(1, int)))
 
     @property
     def largest_id(self) -> int:
@@ -154,9 +156,11 @@ def read(path: Path) -> Examples:
     Raises:
         InputError: there is no such table of `tables.PREPARED`, or it is damaged.
     """
-    names = ["prompt_ids", "response_ids", "prompt_tokens"]
+    names = ["prompt_ids", "response_ids", "prompt_tokens", "answers"]
     found, metadata = read_flat(path, PREPARED, [*INDEX, *names])
-    (prompt_lengths, prompts), (_, lengths, responses), (_, kept) = (found[n] for n in names)
+    (prompt_lengths, prompts), (_, lengths, responses), (_, kept), (count, answers) = (
+        found[name] for name in names
+    )
     return Examples(
         Index.of_columns(found),
         Ragged.of(prompts, prompt_lengths),
@@ -165,4 +169,5 @@ def read(path: Path) -> Examples:
         metadata.get(SOURCE),
         metadata.get(TEMPLATE, "none"),
         int(metadata[END]) if END in metadata else None,
+        Ragged.of(answers, count),
     )

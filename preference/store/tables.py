@@ -49,13 +49,16 @@ INDEX = {
 }
 
 # `prompt_ids` holds as much of the prompt as the response that keeps most of it needs; each
-# response sees the last `prompt_tokens` of them. The texts are whole.
+# response sees the last `prompt_tokens` of them. `answers` are the assistant's earlier ones, where
+# SFT learns them: the first token of each and the one behind its last, counted from the end of
+# `prompt_ids`. The texts are whole.
 PREPARED = pa.schema(
     INDEX
     | {
         "prompt_ids": pa.list_(pa.int32()),
         "response_ids": pa.list_(pa.list_(pa.int32())),
         "prompt_tokens": pa.list_(pa.int32()),
+        "answers": pa.list_(pa.int32()),
         "prompt": pa.string(),
         "turns": pa.list_(TURN),
         "responses": pa.list_(pa.string()),
