@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from preference.data.formats.example import Example
+from preference.core.params import Data
+from preference.data.formats.example import Example, Turn
 from preference.store.tables import RAW
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +74,12 @@ PARAMS: dict[str, Any] = {
 
 def example(prompt: str, chosen: str, rejected: str) -> Example:
     """Two responses, the first one chosen."""
-    return Example(prompt, (chosen, rejected), (), ((0, 1),))
+    return Example((Turn("user", prompt),), (chosen, rejected), prompt, ((0, 1),))
+
+
+def data(**changes: object) -> Data:
+    """Valid params of the data, with some set to other values."""
+    return Data.model_validate(PARAMS["data"] | changes)
 
 
 def write_params(
