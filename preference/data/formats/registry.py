@@ -167,6 +167,6 @@ def of(schema: pa.Schema, path: Path) -> ModuleType:
         if schema.equals(known.SCHEMA):
             return known
     raise InputError(
-        f"{path}: has columns {', '.join(f'{f.name} ({f.type})' for f in schema)}, as no stage here "
-        "writes them; set data.source to your own files, and run dvc repro fetch-data"
+        f"{path}: has columns {', '.join(f'{f.name} ({f.type})' for f in schema)}, as no stage "
+        "here writes them; set data.source to your own files, and run dvc repro fetch-data"
     )
