@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from preference.core.params import Data
 from preference.data import tokens
 from preference.data.encoding import Encoder
-from preference.data.formats.example import Example
+from preference.data.formats.example import Example, Turn
 from preference.data.leakage import Seen
 from preference.data.prepare import RawTable, prepare
 from preference.data.sources import registry
@@ -83,7 +83,12 @@ PARAMS: dict[str, Any] = {
 
 def example(prompt: str, chosen: str, rejected: str) -> Example:
     """Two responses, the first one chosen."""
-    return Example(prompt, (chosen, rejected), (), ((0, 1),))
+    return Example((Turn("user", prompt),), (chosen, rejected), prompt, ((0, 1),))
+
+
+def data(**changes: object) -> Data:
+    """Valid params of the data, with some set to other values."""
+    return Data.model_validate(PARAMS["data"] | changes)
 
 
 def write_params(

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
+import data_helpers
+
 from preference.core.params import (
-    Data,
-    Demo,
     Model,
     Optimization,
     Params,
@@ -45,9 +45,7 @@ def params(precision: Precision, device: Device, workers: int | None = None) -> 
     steps = train()
     return Params(
         seed=0,
-        data=Data(
-            source="demo", revision=None, train_pairs=1, eval_pairs=1, max_length=8, demo=Demo()
-        ),
+        data=data_helpers.data(train_pairs=1, eval_pairs=1, max_length=8),
         model=Model(base="scratch", revision=None),
         scoring=Scoring(length_normalize=True),
         samples=Samples(prompts=1, max_new_tokens=1),

@@ -4,11 +4,12 @@ import gzip
 import json
 from pathlib import Path
 
+import data_helpers
 import pytest
 from data_helpers import Rows, write_raw
 
 from preference.core.errors import InputError
-from preference.core.params import Data, Demo
+from preference.core.params import Data
 from preference.data.sources import registry
 from preference.store.tables import RAW
 
@@ -17,27 +18,23 @@ ROWS = [("Why? Yes.", "Why? No."), ("é \u2028 🙂", "tab\tand\r\nlines\u2029\x
 GOOD = b'{"chosen": "a", "rejected": "b"}\n'
 
 
-def data(source: Path | str | list[str], revision: str | None = None) -> Data:
+def data(source: Path | str | list[str], revision: str | None = None, **changes: object) -> Data:
     source = str(source) if isinstance(source, Path) else source
-    return Data(
-        source=source,
-        revision=revision,
-        train_pairs=1,
-        eval_pairs=1,
-        max_length=8,
-        demo=Demo(),
-    )
+    return data_helpers.data(source=source, revision=revision, **changes)
 
 
-def read(source: Path | str | list[str], part: str = "train") -> Rows:
-    batches = list(registry.batches(data(source), part))
+def read(source: Path | str | list[str], part: str = "train", **changes: object) -> Rows:
+    """The dialogues of a source, with some params of data set to other values."""
+    found, reader = registry.raw(data(source, **changes), part)
+    batches = list(reader)
+    assert found.name == "dialogues"
     assert all(batch.schema == RAW for batch in batches)
     return [(row["chosen"], row["rejected"]) for batch in batches for row in batch.to_pylist()]
 
 
-def refused(source: Path | str | list[str], part: str = "train") -> str:
+def refused(source: Path | str | list[str], part: str = "train", **changes: object) -> str:
     with pytest.raises(InputError) as caught:
-        read(source, part)
+        read(source, part, **changes)
     return str(caught.value)
 
 

@@ -164,9 +164,9 @@ def of(schema: pa.Schema, path: Path) -> ModuleType:
         InputError: no stage writes such columns.
     """
     for known in RAW_TABLES:
-        if schema.names == known.SCHEMA.names:
+        if schema.equals(known.SCHEMA):
             return known
     raise InputError(
-        f"{path}: has columns {', '.join(schema.names)}, as no stage here writes them; set "
-        "data.source to your own files, and run dvc repro fetch-data"
+        f"{path}: has columns {', '.join(f'{f.name} ({f.type})' for f in schema)}, as no stage "
+        "here writes them; set data.source to your own files, and run dvc repro fetch-data"
     )

@@ -19,6 +19,16 @@ BATCH_ROWS = 1_000
 Row = tuple[str, dict[str, Any]]  # where it stands, and its columns
 
 
+class Unreadable:
+    """In the place of a value that is damaged, or of a type that no format uses."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __repr__(self) -> str:
+        return "not UTF-8" if isinstance(self._error, UnicodeDecodeError) else "not readable"
+
+
 def jsonl(path: Path) -> Iterator[Row]:
     """A row a line."""
     opener = gzip.open if path.name.endswith(".gz") else open
@@ -126,17 +136,19 @@ def arrow(batches: Iterable[pa.RecordBatch], where: str) -> Generator[Row, None,
     """The rows of record batches, and at the end how many there were."""
     row = 0
     for batch in batches:
-        columns = batch.schema.names
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for place in range(batch.num_rows):
-            try:
-                values = {name: batch[name][place].as_py() for name in columns}
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{where}, row {row}: is not UTF-8 ({error}); mend or remove the row"
-                ) from None
+            values = {name: _value(column[place]) for name, column in columns.items()}
             yield f"{where}, row {row}", values
             row += 1
     return row
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, LookupError, pa.ArrowException) as error:
+        return Unreadable(error)
 
 
 # By the end of a file's name.

@@ -1,5 +1,7 @@
 """Splitting two dialogues into prompt, chosen and rejected."""
 
+import re
+
 import pytest
 from data_helpers import patient
 from hh_specified import MARKERS, as_specified
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from preference.core.params import Demo
 from preference.data.formats import hh
-from preference.data.formats.example import Example, Unusable
+from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.formats.hh import Pair, read, split
 from preference.data.sources import demo
 
@@ -74,15 +76,15 @@ def test_a_loose_marker_shows_that_prompts_differ_where_strict_ones_stand_apart(
 def test_a_marker_within_one_response_leads_to_the_common_prefix() -> None:
     prompt = "\n\nHuman: Why?\n\nAssistant:"
     found = split(f"{prompt} Yes.", f"{prompt} No.\n\nHuman: So?\n\nAssistant: No.")
-    assert found == Pair(prompt.strip(), "Yes.", "No.\n\nHuman: So?\n\nAssistant: No.")
+    assert found == Pair(prompt.strip(), "Yes.", "No.\n\nHuman: So?\n\nAssistant: No.", True)
 
 
 def test_without_a_marker_the_prompt_is_the_common_prefix() -> None:
-    assert split("  To be  or not", "  To be  quiet") == Pair("To be", "or not", "quiet")
+    assert split("  To be  or not", "  To be  quiet") == Pair("To be", "or not", "quiet", True)
 
 
 def test_the_common_prefix_may_end_within_a_word() -> None:
-    assert split("It is bad", "It is better") == Pair("It is b", "ad", "etter")
+    assert split("It is bad", "It is better") == Pair("It is b", "ad", "etter", True)
 
 
 def test_an_empty_response_after_a_marker_leads_to_the_common_prefix() -> None:
@@ -90,7 +92,7 @@ def test_an_empty_response_after_a_marker_leads_to_the_common_prefix() -> None:
     chosen = "Why?\n\nAssistant: Yes\n\nAssistant:"
     rejected = "Why?\n\nAssistant: Yes, and\n\nAssistant:"
     found = split(chosen, rejected)
-    assert found == Pair("Why?\n\nAssistant: Yes", "Assistant:", ", and\n\nAssistant:")
+    assert found == Pair("Why?\n\nAssistant: Yes", "Assistant:", ", and\n\nAssistant:", True)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,7 @@ def test_after_a_shared_marker_the_prompt_begins_both_dialogues(
     chosen, rejected = head + marker + better, head + marker + worse
     pair = split(chosen, rejected)
     assert isinstance(pair, Pair)
+    assert not pair.by_common_prefix
     assert pair.prompt.endswith("Assistant:")
     assert chosen.startswith(pair.prompt)
     assert rejected.startswith(pair.prompt)
@@ -162,7 +165,7 @@ def test_responses_are_stripped_and_no_part_is_empty(row: tuple[str, str]) -> No
 def test_swapping_the_dialogues_swaps_the_responses(row: tuple[str, str]) -> None:
     pair, swapped = split(*row), split(*row[::-1])
     if isinstance(pair, Pair):
-        assert swapped == Pair(pair.prompt, pair.rejected, pair.chosen)
+        assert swapped == pair._replace(chosen=pair.rejected, rejected=pair.chosen)
     else:
         assert isinstance(swapped, Unusable)
 
@@ -197,36 +200,36 @@ TURNS = [
 
 @pytest.mark.parametrize(("prompt", "said"), TURNS)
 def test_turns_are_who_speaks_and_what_is_said(prompt: str, said: list[tuple[str, str]]) -> None:
-    found = read(f"{prompt} Yes.", f"{prompt} No.")
+    found = read({"chosen": f"{prompt} Yes.", "rejected": f"{prompt} No."})
     assert isinstance(found, Example)
-    assert found[:2] == (prompt, ("Yes.", "No."))
-    assert found.pairs == ((0, 1),)
-    assert [(turn.role, prompt[turn.start : turn.end]) for turn in found.turns] == said
+    assert (found.text, found.prompt, found.responses) == (prompt, prompt, ("Yes.", "No."))
+    assert (found.pairs, found.by_common_prefix) == (((0, 1),), False)
+    assert list(found.turns) == said
 
 
 def test_a_prompt_that_no_marker_ends_has_turns_too() -> None:
     """As the longest common prefix of two texts leaves it: stripped."""
-    found = read("\n\nHuman: hm, yes", "\n\nHuman: hm, no")
+    found = read({"chosen": "\n\nHuman: hm, yes", "rejected": "\n\nHuman: hm, no"})
     assert isinstance(found, Example)
-    assert found.prompt == "Human: hm,"
-    assert found.turns == (("user", 7, 10),)
-    plain = read("no marker, a", "no marker, b")
+    assert (found.prompt, found.by_common_prefix) == ("Human: hm,", True)
+    assert found.turns == (Turn("user", "hm,"),)
+    plain = read({"chosen": "no marker, a", "rejected": "no marker, b"})
     assert isinstance(plain, Example)
-    assert plain.turns == (("", 0, len("no marker,")),)
+    assert plain.turns == (Turn("", "no marker,"),)
 
 
 @patient
 @given(dialogues)
 def test_turns_of_any_prompt_are_its_own_text_in_order(row: tuple[str, str]) -> None:
-    found = read(*row)
+    found = read(dict(zip(("chosen", "rejected"), row, strict=True)))
     if isinstance(found, Unusable):
         assert found == split(*row)
         return
-    ends = [0, *(turn.end for turn in found.turns)]
-    for turn, before in zip(found.turns, ends, strict=False):
-        said = found.prompt[turn.start : turn.end]
-        assert before <= turn.start < turn.end
-        assert said == said.strip()
+    # Between them stand only the markers, and white space.
+    between = r"\s*(?:(?:Human|Assistant):\s*)*"
+    said = [re.escape(turn.content) for turn in found.turns]
+    assert re.fullmatch(between + "".join(text + between for text in said), found.prompt)
+    assert all(turn.content == turn.content.strip() != "" for turn in found.turns)
 
 
 begun = st.sampled_from(["\n", " ", "Human:", "Assistant:", "\n\nHuman", "As", "x", "\ufffd"])
@@ -242,13 +245,11 @@ def test_what_is_settled_stays(before: list[str], after: list[str]) -> None:
     assert hh.HUMAN not in start
 
 
-def test_dialogue_is_that_of_training_pairs() -> None:
-    history: list[tuple[str, str]] = []
-    assert hh.dialogue(history, "What?") == "\n\nHuman: What?\n\nAssistant:"
-    history.append(("What?", "That."))
-    assert hh.dialogue(history, "Why?") == (
-        "\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:"
-    )
+def test_text_is_that_of_training_pairs() -> None:
+    turns = [Turn("user", "What?")]
+    assert hh.text(turns) == "\n\nHuman: What?\n\nAssistant:"
+    turns += [Turn("assistant", "That."), Turn("user", "Why?")]
+    assert hh.text(turns) == ("\n\nHuman: What?\n\nAssistant: That.\n\nHuman: Why?\n\nAssistant:")
 
 
 def test_prompts_of_the_demo_are_dialogues() -> None:
@@ -256,10 +257,10 @@ def test_prompts_of_the_demo_are_dialogues() -> None:
     for row in demo.rows("test", Demo(test_rows=50)):
         pair = hh.split(*row)
         assert isinstance(pair, hh.Pair)
-        *earlier, last = pair.prompt.removesuffix(hh.ASSISTANT).split(hh.HUMAN)[1:]
-        turns = [turn.split(f"{hh.ASSISTANT} ") for turn in earlier]
-        history = [(asked.removeprefix(" "), answered) for asked, answered in turns]
-        assert hh.dialogue(history, last.removeprefix(" ")) == pair.prompt
+        found = hh.read(dict(zip(("chosen", "rejected"), row, strict=True)))
+        assert isinstance(found, Example)
+        assert hh.text(found.turns) == pair.prompt
+        assert [turn.role for turn in found.turns[::2]] == ["user"] * len(found.turns[::2])
         assert not pair.chosen.startswith(" ")
-        lengths.add(len(history))
-    assert lengths == {0, 1, 2, 3}
+        lengths.add(len(found.turns))
+    assert lengths == {1, 3, 5, 7}

@@ -1,18 +1,25 @@
-"""Formats are told apart by their columns, names and types."""
+"""Formats are told apart by their columns; what a row lacks is named."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from preference.core.errors import InputError
-from preference.data.formats import hh, labelled, ranked, registry
+from preference.core.params import Columns
+from preference.data.formats import conversations, hh, registry
+from preference.data.formats.example import Turn, Unusable
+from preference.data.formats.registry import Reader
 
 RAW = Path("data/raw/train.parquet")
+WHERE = "file, line 3"
+MESSAGES = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 
 
-@pytest.mark.parametrize("known", [hh, labelled, ranked])
-def test_each_format_is_found_by_its_columns(known: object) -> None:
+@pytest.mark.parametrize("known", [hh, conversations])
+def test_each_raw_table_is_found_by_its_columns(known: object) -> None:
     schema: pa.Schema = known.SCHEMA  # type: ignore[attr-defined]
     # Where the texts come from is no column.
     assert registry.of(schema.with_metadata({"data": "demo"}), RAW) is known
@@ -27,8 +34,83 @@ def test_each_format_is_found_by_its_columns(known: object) -> None:
     ],
 )
 def test_other_columns_are_named(schema: pa.Schema) -> None:
-    message = (
-        r"data/raw/train\.parquet: has columns chosen \(string\).*; known are chosen \(string\)"
-    )
+    message = r"data/raw/train\.parquet: has columns chosen \(string\).*run dvc repro fetch-data"
     with pytest.raises(InputError, match=message):
         registry.of(schema, RAW)
+
+
+FORMATS: list[tuple[dict[str, object], str]] = [
+    ({"chosen": "a", "rejected": "b"}, "dialogues"),
+    ({"chosen": MESSAGES, "rejected": MESSAGES}, "preference"),
+    ({"prompt": "Why?", "chosen": "a", "rejected": "b"}, "preference"),
+    ({"prompt": "Why?", "completion": "a", "label": True}, "labelled"),
+    ({"messages": MESSAGES, "label": False}, "labelled"),
+    ({"prompt": "Why?", "completions": ["a", "b"], "scores": [1, 0]}, "ranked"),
+    ({"prompt": "Why?", "responses": ["a", "b"], "scores": [1, 0]}, "ranked"),
+]
+
+
+@pytest.mark.parametrize(("row", "name"), FORMATS)
+def test_each_format_is_found_by_its_columns(row: dict[str, Any], name: str) -> None:
+    reader = Reader("auto", Columns(), row, WHERE)
+    assert reader.format is registry.FORMATS[name]
+    # With what it reads, a raw table can be filled.
+    pa.Table.from_pylist([reader.read(row, WHERE)], schema=reader.format.schema)
+
+
+def test_columns_may_have_other_names() -> None:
+    row = {"q": "Why?", "more": "Say so.", "yes": "a", "no": "b", "prompt": "5"}
+    columns = Columns(prompt=["q", "more"], chosen="yes", rejected="no", ignore="prompt")
+    reader = Reader("auto", columns, row, WHERE)
+    expected = conversations.row([Turn("", "Why?\n\nSay so.")], ["a", "b"])
+    assert reader.read(row, WHERE) == expected
+
+
+def test_a_row_that_gives_no_example_says_why() -> None:
+    row = {"chosen": MESSAGES, "rejected": [*MESSAGES, *MESSAGES]}
+    reader = Reader("auto", Columns(), row, WHERE)
+    assert reader.read(row, WHERE) == conversations.unusable(Unusable.SEVERAL_TURNS)
+
+
+BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
+    ("auto", {}, {"text": "a"}, "columns text are those of no format; known are chosen"),
+    ("auto", {}, {}, "columns none are those of no format"),
+    ("dialogues", {}, {"chosen": "a"}, r"no column 'rejected' \(it has chosen\)"),
+    ("dialogues", {}, {"chosen": "a", "rejected": None}, "'rejected' must be text, but is null"),
+    ("dialogues", {}, {"chosen": "a", "rejected": "\ud800"}, "half of a surrogate pair"),
+    ("auto", {"prompt": "q"}, {"chosen": "a", "rejected": "b"}, "data.columns: no column 'q'"),
+    (
+        "auto",
+        {"prompt": ["q", "n"]},
+        {"q": "a", "n": 5, "chosen": "a", "rejected": "b"},
+        "data.columns: prompt: only texts can be joined",
+    ),
+    (
+        "auto",
+        {},
+        {"chosen": "a", "rejected": "b", "question": "c"},
+        "'question' looks like a prompt",
+    ),
+    (
+        "auto",
+        {},
+        {"chosen": "a", "rejected": "b", "preference": 1},
+        "'preference' looks like a label",
+    ),
+    ("auto", {}, {"chosen": "a", "rejected": "b", "score_a": 1}, "'score_a' looks like a score"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "columns", "row", "problem"), BAD)
+def test_what_a_row_lacks_is_named(
+    wanted: str, columns: dict[str, object], row: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(InputError, match=f"{WHERE}: .*{problem}"):
+        Reader(wanted, Columns.model_validate(columns), row, WHERE).read(row, WHERE)
+
+
+@pytest.mark.parametrize("known", [hh, conversations])
+def test_a_raw_table_that_was_written_is_known(known: object, tmp_path: Path) -> None:
+    schema: pa.Schema = known.SCHEMA  # type: ignore[attr-defined]
+    pq.write_table(schema.empty_table(), tmp_path / "raw.parquet")
+    assert registry.of(pq.read_schema(tmp_path / "raw.parquet"), RAW) is known

@@ -1,15 +1,10 @@
 """Preference data from files: what is read, and what is refused."""
 
-import gzip
-import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data_helpers import Rows, patient
-from hypothesis import given
-from hypothesis import strategies as st
+from data_helpers import Rows
 from source_helpers import (
     GOOD,
     ROWS,
@@ -21,7 +16,7 @@ from source_helpers import (
     write_parquet,
 )
 
-from preference.data.sources import columns
+from preference.data.sources import files, readers, registry
 
 Write = Callable[[Path, Rows], Path]
 every_format = pytest.mark.parametrize("write", [write_jsonl, write_gzip, write_parquet])
@@ -37,41 +32,10 @@ def test_each_format_gives_the_same_rows(tmp_path: Path, write: Write) -> None:
 def test_rows_of_many_batches_keep_their_order(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(columns, "BATCH_ROWS", 3)
+    monkeypatch.setattr(registry, "BATCH_ROWS", 3)
+    monkeypatch.setattr(readers, "BATCH_ROWS", 4)
     rows = [(f"chosen {number}", f"rejected {number}") for number in range(10)]
     write(tmp_path / "train", rows)
-    assert read(tmp_path) == rows
-
-
-@patient
-@given(st.lists(st.tuples(st.text(), st.text()), max_size=5), st.booleans())
-def test_any_text_survives_jsonl(
-    tmp_path_factory: pytest.TempPathFactory, rows: Rows, ascii_only: bool
-) -> None:
-    path = tmp_path_factory.mktemp("any") / "train.jsonl"
-    path.write_bytes(as_jsonl(rows, ascii_only))
-    assert read(path) == rows
-
-
-def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_bytes(b"\n" + GOOD + b"\n  \r\n" + GOOD + b"\n\n")
-    assert read(tmp_path) == [("a", "b"), ("a", "b")]
-
-
-def test_windows_line_ends_are_read(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_bytes(GOOD.replace(b"\n", b"\r\n") * 2)
-    assert read(tmp_path) == [("a", "b"), ("a", "b")]
-
-
-def test_a_last_line_without_end_is_read(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_bytes(GOOD + GOOD.strip())
-    assert read(tmp_path) == [("a", "b"), ("a", "b")]
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
-def test_unicode_line_separators_end_no_row(tmp_path: Path, separator: str) -> None:
-    rows = [(f"a{separator}b", f"{separator}c")]
-    write_jsonl(tmp_path / "train", rows)
     assert read(tmp_path) == rows
 
 
@@ -139,103 +103,6 @@ def test_other_files_in_the_directory_are_not_read(tmp_path: Path) -> None:
     assert read(tmp_path) == ROWS
 
 
-BAD_LINES = {
-    "cut short": (b'{"chosen": "a"', "not JSON"),
-    "no JSON": (b"chosen: a", "not JSON"),
-    "too deep": (b"[" * 100_000, "not JSON"),
-    "too long a number": (b'{"chosen": ' + b"1" * 5_000 + b', "rejected": "b"}', "not JSON"),
-    "list": (b'["a", "b"]', "expected an object with the keys chosen and rejected"),
-    "text": (b'"a"', "expected an object with the keys chosen and rejected"),
-    "one column": (b'{"chosen": "a"}', "no column 'rejected' (it has chosen)"),
-    "no column": (b"{}", "no column 'chosen' (it has none)"),
-    "null": (b'{"chosen": "a", "rejected": null}', "'rejected' must be text, but is null"),
-    "number": (b'{"chosen": 7, "rejected": "b"}', "'chosen' must be text, but is 7"),
-    "turns": (b'{"chosen": ["a"], "rejected": "b"}', "'chosen' must be text, but is [\"a\"]"),
-    "not UTF-8": (b'{"chosen": "a", "rejected": "\xff"}', "not UTF-8"),
-}
-
-
-@pytest.mark.parametrize("bad", BAD_LINES)
-@pytest.mark.parametrize("name", ["train.jsonl", "train.jsonl.gz"])
-def test_a_bad_line_is_named(tmp_path: Path, name: str, bad: str) -> None:
-    line, problem = BAD_LINES[bad]
-    content = GOOD + b"\n" + line + b"\n" + GOOD
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    message = refused(tmp_path)
-    assert message.startswith(f"{path}, line 3: ")
-    assert problem in message
-
-
-@pytest.mark.parametrize("bad", ["cut short", "too long a number", "not UTF-8"])
-def test_a_damaged_line_comes_with_what_to_do(tmp_path: Path, bad: str) -> None:
-    (tmp_path / "train.jsonl").write_bytes(BAD_LINES[bad][0])
-    assert "mend or remove the line" in refused(tmp_path)
-
-
-def test_a_long_value_is_not_printed_whole(tmp_path: Path) -> None:
-    record = {"chosen": list(range(10_000)), "rejected": "b"}
-    (tmp_path / "train.jsonl").write_text(json.dumps(record))
-    assert len(refused(tmp_path)) < 500
-
-
-@pytest.mark.parametrize("bad", ['"\\ud83d", "rejected": "b"', '"a", "rejected": "\\ude00"'])
-def test_half_of_a_surrogate_pair_is_named_by_its_line(tmp_path: Path, bad: str) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_bytes(GOOD * 5 + f'{{"chosen": {bad}}}\n'.encode() + GOOD)
-    message = refused(tmp_path)
-    assert message.startswith(f"{path}, line 6: ")
-    assert "surrogate" in message
-    assert "mend or remove the line" in message
-
-
-def long_gzip() -> bytes:
-    numbers = random.Random(0)
-    return gzip.compress(as_jsonl([(str(numbers.random()), "b") for _ in range(2_000)]))
-
-
-def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(long_gzip()[:-100])
-    message = refused(tmp_path)
-    assert message.startswith(f"{path}, after line ")
-    assert "fetch the file again" in message
-
-
-def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
-    content = bytearray(long_gzip())
-    content[300:340] = b"\xff" * 40
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(content)
-    message = refused(tmp_path)
-    assert message.startswith(f"{path}, after line ")
-    assert "fetch the file again" in message
-
-
-def test_what_is_named_gzip_and_is_not_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(GOOD)
-    message = refused(tmp_path)
-    assert message.startswith(str(path))
-    assert "Not a gzipped file" in message
-    assert "fetch the file again" in message
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet, but long enough to hold a footer"])
-def test_broken_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "train.parquet"
-    path.write_bytes(content)
-    message = refused(tmp_path)
-    assert message.startswith(f"{path}: not readable as Parquet")
-    assert "fetch the file again" in message
-
-
-def test_truncated_parquet_is_refused(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "train", ROWS * 100)
-    path.write_bytes(path.read_bytes()[:-20])
-    assert refused(tmp_path).startswith(f"{path}: not readable as Parquet")
-
-
 @every_format
 def test_a_source_without_a_split_is_refused(tmp_path: Path, write: Write) -> None:
     path = write(tmp_path / "test", ROWS)
@@ -257,9 +124,11 @@ def test_two_formats_at_once_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv"
+    path = tmp_path / "train.txt"
     path.write_text("chosen,rejected\n")
-    assert refused(str(path)) == f"{path}: expected a file ending in .jsonl, .jsonl.gz, .parquet"
+    kinds = ", ".join(files.SUFFIXES)
+    assert refused(str(path)) == f"{path}: expected a file ending in {kinds}"
+    assert set(files.SUFFIXES) >= {".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet", ".arrow"}
 
 
 def test_a_directory_without_data_is_refused(tmp_path: Path) -> None:
@@ -273,7 +142,7 @@ def test_a_path_or_pattern_without_file_is_refused(tmp_path: Path, name: str) ->
     message = refused(str(tmp_path / name))
     assert "params.yaml: data.source" in message
     assert "names no file" in message
-    assert ".jsonl, .jsonl.gz, .parquet" in message
+    assert ", ".join(files.SUFFIXES) in message
 
 
 def test_each_pattern_of_a_list_must_name_a_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from data_helpers import run_stage, write_params
 from source_helpers import COMMIT, ROWS, data, read, refused, write_gzip, write_jsonl
@@ -15,7 +16,9 @@ def test_names_say_where_dialogues_come_from_and_tell_no_path(tmp_path: Path) ->
 
 
 def test_the_demo_gives_the_rows_asked_for() -> None:
-    assert sum(batch.num_rows for batch in registry.batches(data("demo"), "test")) == 2_000
+    found, batches = registry.raw(data("demo"), "test")
+    assert found.name == "dialogues"
+    assert sum(batch.num_rows for batch in batches) == 2_000
 
 
 @pytest.mark.parametrize("name", ["data/none", "none", "someone/pairs"])
@@ -39,6 +42,9 @@ def test_the_stage_writes_both_splits(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert read(str(tmp_path / "data/raw/*"), "train") == ROWS
     assert read(str(tmp_path / "data/raw/*"), "test") == ROWS[:1]
+    metadata = pq.read_schema(tmp_path / "data/raw/test.parquet").metadata
+    assert (metadata[b"data"], metadata[b"format"]) == (b"files", b"dialogues")
+    assert "data/raw/train.parquet: 3 rows, format dialogues" in done.stderr
 
 
 def test_the_stage_refuses_a_split_without_rows(tmp_path: Path) -> None:
