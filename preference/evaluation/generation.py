@@ -18,7 +18,7 @@ from transformers import (
 from preference.core.errors import InputError
 from preference.data import tokens
 from preference.data.formats.hh import first_turn, settled
-from preference.model import loading
+from preference.model import checks, loading
 from preference.store import checksums
 from preference.store.examples import Ragged
 
@@ -43,7 +43,7 @@ def open_model(directory: Path, device: torch.device) -> Speaker:
     """
     checksums.require_undamaged(directory)
     model = loading.load(directory).to(device).eval()
-    return Speaker(model, *tokens.load(directory))
+    return Speaker(model, *tokens.load(loading.tokenizer_of(directory)))
 
 
 def distinct(prompts: Ragged, count: int) -> list[int]:
@@ -89,12 +89,8 @@ def answers(
     Raises:
         InputError: no position is left for a prompt, or the model lacks some of the token ids.
     """
-    positions = getattr(speaker.model.config, "max_position_embeddings", None)
-    if positions is not None and max_new_tokens >= positions:
-        raise InputError(
-            f"{where}: {max_new_tokens} new tokens leave no room for a prompt, since the model "
-            f"takes {positions} tokens at most; set it to less"
-        )
+    checks.require_room(speaker.model, max_new_tokens, where)
+    positions = checks.positions(speaker.model.config)
     room = max(map(len, prompts), default=0) if positions is None else positions - max_new_tokens
     kept = [prompt[-room:] for prompt in prompts]
     _require_known_tokens(speaker, kept)
