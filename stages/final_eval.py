@@ -46,10 +46,11 @@ def main(args: Namespace) -> None:
     models = {"policy": args.policy or str(POLICY), "reference": args.reference}
     located = {role: loading.locate_pinned(m, f"--{role}") for role, m in models.items() if m}
     found = {} if args.reference else {"reference": scores.read(REFERENCE)}
-    name, inputs = evaluation(args), [PREPARED, *located.values()]
+    inputs = [PREPARED, *(part for place in located.values() for part in loading.parts(place))]
+    name = evaluation(args)
     with session.opened(name or "final-eval", settings, inputs) as run:
         for role, directory in located.items():
-            tokens.require_same_tokenizer(directory, BASE)
+            tokens.require_same_tokenizer(loading.tokenizer_of(directory), BASE)
             found[role] = score_saved(directory, test, run, role)
         policy, reference = found["policy"], found["reference"]
         objective = named(settings.train.objective)

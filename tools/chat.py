@@ -68,7 +68,7 @@ def questions() -> Iterator[str]:
 
 def encoder(directory: Path, args: Namespace, settings: Data) -> Encoder:
     """What lays out a dialogue for a model."""
-    loaded = tokens.load(directory)
+    loaded = tokens.load(loading.tokenizer_of(directory))
     template = args.template or ("chat" if loaded.chat_template else "hh")
     if not (args.template or args.model) and PREPARED.exists():
         template = examples.read(PREPARED).template

@@ -20,6 +20,11 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
+def one_line(error: BaseException) -> str:
+    """All that an error of a library says, where its first line alone tells no cause."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that there is no room.
 

@@ -158,6 +158,8 @@ class Model(Section):
     base: Annotated[str, Field(min_length=1)]
     revision: str | None
     scratch: Scratch = Scratch()
+    # auto: those of the directory, random ones where it has none; random: whatever it has.
+    weights: Literal["auto", "random"] = "auto"
 
 
 class Scoring(Section):

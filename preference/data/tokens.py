@@ -90,12 +90,17 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def require_same_tokenizer(directory: Path, base: Path) -> None:
-    """Refuse a model whose tokenizer is not the one that the pairs were prepared with."""
+    """Refuse a model whose tokenizer is not the one that the pairs were prepared with.
+
+    Tokens that were added to it since, as one for padding, stand in no pair.
+    """
     theirs, ours = directory / "tokenizer.json", base / "tokenizer.json"
     if not theirs.exists():
         return
-    vocabularies = [read_tokenizer(file).get_vocab() for file in (theirs, ours)]
-    if vocabularies[0] != vocabularies[1]:
+    its, prepared = (read_tokenizer(file) for file in (theirs, ours))
+    known = prepared.get_vocab()
+    added = {token.content for token in its.get_added_tokens_decoder().values()} - known.keys()
+    if {token: i for token, i in its.get_vocab().items() if token not in added} != known:
         raise InputError(
             f"{directory}: its tokenizer is not that of {base}, with which the test pairs were "
             "prepared; set model.base to this model (or its base) and run dvc repro prepare first"

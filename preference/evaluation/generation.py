@@ -18,7 +18,7 @@ from transformers import (
 from preference.core.errors import InputError
 from preference.data import tokens
 from preference.data.formats.hh import first_turn, settled
-from preference.model import loading
+from preference.model import checks, loading
 from preference.store import checksums
 from preference.store.examples import Ragged
 
@@ -55,7 +55,7 @@ def open_model(
     """
     checksums.require_undamaged(directory)
     model = loading.load(directory).to(device).eval()
-    loaded = tokens.load(directory)
+    loaded = tokens.load(loading.tokenizer_of(directory))
     ends = (loaded.eos_id,) if end in (None, loaded.eos_id) else (loaded.eos_id, end)
     return Speaker(model, loaded.tokenizer, ends, template == "hh")
 
@@ -103,12 +103,8 @@ def answers(
     Raises:
         InputError: no position is left for a prompt, or the model lacks some of the token ids.
     """
-    positions = getattr(speaker.model.config, "max_position_embeddings", None)
-    if positions is not None and max_new_tokens >= positions:
-        raise InputError(
-            f"{where}: {max_new_tokens} new tokens leave no room for a prompt, since the model "
-            f"takes {positions} tokens at most; set it to less"
-        )
+    checks.require_room(speaker.model, max_new_tokens, where)
+    positions = checks.positions(speaker.model.config)
     room = max(map(len, prompts), default=0) if positions is None else positions - max_new_tokens
     kept = [prompt[-room:] for prompt in prompts]
     _require_known_tokens(speaker, kept)

@@ -1,17 +1,19 @@
-"""The base model: made from scratch, taken from a directory, or fetched from the Hub."""
+"""The base model: made from scratch, taken from a directory or a file, or from the Hub."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
-from preference.core.errors import InputError, first_line
+from preference.core.errors import InputError
 from preference.core.files import replacing
 from preference.core.params import Model, Scratch
-from preference.model import loading
+from preference.model import checks, gguf, loading, tokenizer
 from preference.store import checksums
 from preference.store.text import write_json
 
@@ -30,31 +32,74 @@ def create_base(model: Model, seed: int, out: Path, texts: Iterable[str]) -> Non
     Raises:
         InputError: it does not exist, is not pinned, cannot be reached, or cannot be used.
     """
-    if model.base == "scratch":
-        tokenizer, network = _scratch(model.scratch, seed, texts)
-        name = "scratch"
-    else:
-        directory = loading.locate(
-            model.base, model.revision, "params.yaml: model.base", "model.revision"
-        )
-        tokenizer, network = (
-            _read_tokenizer(directory),
-            loading.load(directory, random_seed=seed),
-        )
-        # No path, which would tell of a machine.
-        name = "directory" if Path(model.base).is_dir() else f"{model.base}@{model.revision}"
-    _check(tokenizer, network, model.base)
+    random = model.weights == "random"
     with replacing(out) as temporary:
-        network.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        temporary.mkdir()
+        if model.base == "scratch":
+            for part in _scratch(model.scratch, seed, texts):
+                part.save_pretrained(temporary)
+            name = "scratch"
+        elif model.base.endswith(gguf.SUFFIX):
+            _from_file(Path(model.base).expanduser(), random, temporary)
+            name = "file"
+        else:
+            directory = loading.locate(
+                model.base, model.revision, "params.yaml: model.base", "model.revision"
+            )
+            # No path, which would tell of a machine.
+            local = Path(model.base).expanduser().is_dir()
+            name = "directory" if local else f"{model.base}@{model.revision}"
+            # Whoever names a model of the Hub means its weights.
+            made = seed if local or random else None
+            _from_directory(directory, made, random, temporary)
         # Every model that is trained from this one says so.
         write_json(temporary / loading.ORIGIN, {"base_model": name})
         checksums.seal(temporary)
 
 
+def _from_directory(directory: Path, seed: int | None, random: bool, out: Path) -> None:
+    """Take over a model, or an adapter merged into its base; see `loading.load`."""
+    base = loading.parts(directory)[-1]
+    if random and base != directory:
+        raise InputError(
+            f"{directory}: an adapter, of which random weights make nothing; set model.weights to "
+            "auto, or model.base to the adapter's base"
+        )
+    # What is wrong with them takes no time to find: before the weights.
+    loading.read_config(base).save_pretrained(out)
+    source = loading.tokenizer_of(directory)
+    fast = tokenizer.take(source, out)
+    network = loading.load(directory, seed, ignore_weights=random)
+    checks.warn_of_ids(base / "config.json", network.get_input_embeddings().num_embeddings)
+    _save(network, fast, source / tokenizer.JSON, base / "config.json", out)
+
+
+def _from_file(path: Path, random: bool, out: Path) -> None:
+    """Take over a model from a GGUF file."""
+    if not path.is_file():
+        raise InputError(f"params.yaml: model.base: {str(path)!r}: no such file")
+    if random:
+        raise InputError(f"{path}: model.weights: random is for a directory with config.json")
+    with TemporaryDirectory() as temporary:
+        gguf.read_tokenizer(path).save_pretrained(temporary)
+        network = gguf.load(path)
+        network.config.save_pretrained(out)
+        fast = tokenizer.take(Path(temporary), out)
+    logging.info("%s: dequantized to float32", path)
+    _save(network, fast, path, path, out)
+
+
+def _save(
+    network: "PreTrainedModel", fast: Tokenizer, vocabulary: Path, config: Path, out: Path
+) -> None:
+    rows = network.get_input_embeddings().num_embeddings
+    tokenizer.require_embeddings(out, fast, rows, vocabulary, config)
+    network.save_pretrained(out)
+
+
 def _scratch(
     size: Scratch, seed: int, texts: Iterable[str]
-) -> "tuple[PreTrainedTokenizerFast, PreTrainedModel]":
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast]":
     """A small GPT-2 with random weights, and a byte-level BPE of some text."""
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -68,8 +113,8 @@ def _scratch(
         show_progress=False,
     )
     fast.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, bos_token=EOS)
-    eos = tokenizer.convert_tokens_to_ids(EOS)
+    whole = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, bos_token=EOS)
+    eos = whole.convert_tokens_to_ids(EOS)
     config = GPT2Config(
         n_layer=size.n_layer,
         n_head=size.n_head,
@@ -82,44 +127,4 @@ def _scratch(
         eos_token_id=eos,
     )
     torch.manual_seed(seed)
-    return tokenizer, GPT2LMHeadModel(config)
-
-
-def _read_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
-    # It imports every tokenizer's kind; a base from scratch does not need it.
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
-    except loading.UNREADABLE as error:
-        raise InputError(
-            f"{directory}: no usable tokenizer ({first_line(error)}); it needs tokenizer.json "
-            "and tokenizer_config.json"
-        ) from None
-    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
-        # Where there are no files, transformers makes an empty tokenizer of the model's kind.
-        raise InputError(
-            f"{directory}: no tokenizer; it needs tokenizer.json and tokenizer_config.json"
-        )
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"{directory}: has only a slow tokenizer; convert it and save tokenizer.json there"
-        )
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"{directory / 'tokenizer_config.json'}: no eos_token; every response ends with it, "
-            "so name one that the vocabulary has"
-        )
-    return tokenizer
-
-
-def _check(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", name: str) -> None:
-    rows = model.get_input_embeddings().num_embeddings
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= rows:
-        raise InputError(
-            f"model.base {name!r}: the tokenizer has ids up to {largest}, the model {rows} "
-            "embeddings; they do not belong together"
-        )
+    return GPT2LMHeadModel(config), whole

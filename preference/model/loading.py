@@ -1,23 +1,20 @@
-"""Models in directories: find, load, save. Safetensors only, never code from outside."""
+"""Models in directories: find and load them. Safetensors only, never code from outside."""
 
-import json
 import logging
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import nn
-from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.activations import AccurateGELUActivation, FastGELUActivation, NewGELUActivation
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from preference.core import hub
-from preference.core.errors import InputError, first_line, is_full_disk
-from preference.core.paths import leads_out, texts
+from preference.core.errors import InputError, first_line, is_full_disk, one_line
 from preference.core.pins import require_commit
+from preference.model import adapters, checks, layers, weights
+from preference.store import checksums
 
 # What transformers and the libraries under it raise for files that they cannot use.
 UNREADABLE = (
@@ -32,12 +29,11 @@ UNREADABLE = (
 )
 # Beside a model's own files: which one its training began with.
 ORIGIN = "origin.json"
-# The same function, by other names.
-TANH_GELUS = (NewGELUActivation, FastGELUActivation, AccurateGELUActivation)
 # What of a model is fetched: weights only as safetensors, and no code.
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
+    adapters.CONFIG,
     "*.safetensors",
     "*.safetensors.index.json",
 )
@@ -86,66 +82,105 @@ def locate_pinned(name: str, where: str) -> Path:
 
 
 def on_hub(*names: str | None) -> bool:
-    """Whether one of the models that were named is to be fetched."""
-    return any(name and not Path(name).is_dir() for name in names)
+    """Whether one of the models that were named, or the base of one, is to be fetched."""
+    return any(name and (not Path(name).is_dir() or _base_on_hub(Path(name))) for name in names)
+
+
+def _base_on_hub(directory: Path) -> bool:
+    try:
+        return adapters.found(directory) and not Path(adapters.base(directory).name).is_dir()
+    except InputError:
+        # Which is said where the model is loaded.
+        return False
+
+
+def base_of(directory: Path) -> Path | None:
+    """The directory of the model that an adapter belongs to; None where there is no adapter.
+
+    Raises:
+        InputError: it cannot be used, or does not exist.
+    """
+    if not adapters.found(directory):
+        return None
+    name, revision, where = adapters.base(directory)
+    found = locate(name, revision, where, "the key revision beside it")
+    if adapters.found(found):
+        raise InputError(f"{where}: {name!r} is an adapter itself; merge it and save a whole model")
+    return found
+
+
+def parts(directory: Path) -> list[Path]:
+    """The directories that a model is in: its own and, of an adapter, that of its base."""
+    base = base_of(directory)
+    return [directory, base] if base else [directory]
+
+
+def tokenizer_of(directory: Path) -> Path:
+    """Where a model's tokenizer is: with an adapter, or else with its base."""
+    own = (directory / "tokenizer.json").exists()
+    return directory if own else parts(directory)[-1]
 
 
 def origin(directory: Path) -> str:
     """Which model the training of this one began with, as far as is known."""
     path = directory / ORIGIN
-    return str(_read_object(path).get("base_model", "unknown")) if path.exists() else "unknown"
+    if path.exists():
+        return str(weights.read_object(path).get("base_model", "unknown"))
+    base = base_of(directory)
+    return origin(base) if base else "unknown"
 
 
-def checkpoint_gradients(model: PreTrainedModel) -> None:
-    """Let each layer keep its input only, and compute the rest again in the backward pass.
-
-    The library's own switch works in training mode alone, which training without dropout is not.
-    """
-    for layer in model.modules():
-        if isinstance(layer, GradientCheckpointingLayer):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-
-
-def check_length(model: PreTrainedModel, longest: int) -> None:
-    """Refuse sequences longer than the model has positions for."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and longest > positions:
-        raise InputError(
-            f"the prepared pairs have up to {longest} tokens, but the model takes {positions} at "
-            f"most; in params.yaml set data.max_length to {positions} or less"
-        )
-
-
-def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
+def load(
+    directory: Path, random_seed: int | None = None, *, ignore_weights: bool = False
+) -> PreTrainedModel:
     """Load a model in float32, to train or to score; mixed precision casts as it goes.
 
     Args:
-        directory: config.json and *.safetensors.
+        directory: config.json and *.safetensors, or a LoRA adapter, which is merged into its base.
         random_seed: where given, a directory without weights makes a model with random ones.
+        ignore_weights: make random ones whatever the directory holds.
 
     Raises:
-        InputError: it is not whole, asks to run code, has only pickled weights, or is no causal
-            language model.
+        InputError: it is not whole, asks to run code, has only pickled weights, is no causal
+            language model, or its config says other things than its weights.
     """
-    settings = _config_values(directory)
-    if "auto_map" in settings:
-        raise InputError(
-            f"{directory / 'config.json'}: auto_map asks to run code that comes with the model, "
-            "which is never done; if transformers itself has the architecture, take auto_map out "
-            "of the file, else use another model"
-        )
-    _require_own_shards(directory)
-    weights = sorted(directory.glob("*.safetensors"))
-    pickled = sorted([*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")])
-    if pickled and not weights:
-        raise InputError(
-            f"{pickled[0]}: pickled weights can run code, so they are not read; save the model "
-            "with save_pretrained, which writes safetensors"
-        )
-    if not weights and random_seed is None:
+    where = base_of(directory)
+    if where:
+        logging.info("%s: an adapter, merged into its base %s", directory, where)
+        checksums.require_undamaged(where)
+        model = adapters.merged(load(where), directory)
+    else:
+        model = _whole(directory, random_seed, ignore_weights)
+    require_sound(model, directory)
+    return model
+
+
+def require_sound(model: PreTrainedModel, place: Path) -> None:
+    """Refuse a model whose weights are broken or that is no causal one; make it fast.
+
+    Args:
+        place: where it came from, for the error message.
+    """
+    checks.require_finite(model, place)
+    checks.require_causal(model, place)
+    layers.fuse_activations(model)
+
+
+def _whole(directory: Path, random_seed: int | None, ignore_weights: bool) -> PreTrainedModel:
+    config = read_config(directory)
+    found = [] if ignore_weights else weights.find(directory, adapters.WEIGHTS)
+    if not found and random_seed is None:
         raise InputError(f"{directory}: holds no *.safetensors; run dvc repro")
     try:
-        if weights:
+        with heard(directory):
+            if not found:
+                logging.warning(
+                    "%s: %s: the model begins with RANDOM ones, made from config.json and the seed",
+                    directory,
+                    "its weights are ignored" if ignore_weights else "no weights there",
+                )
+                torch.manual_seed(random_seed or 0)
+                return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             model, info = AutoModelForCausalLM.from_pretrained(
                 directory,
                 dtype=torch.float32,
@@ -153,83 +188,79 @@ def load(directory: Path, random_seed: int | None = None) -> PreTrainedModel:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # The message of `require_stored` says where they differ.
+                ignore_mismatched_sizes=True,
             )
-            _require_whole(info, directory)
-        else:
-            torch.manual_seed(random_seed or 0)
-            config = AutoConfig.from_pretrained(
-                directory, local_files_only=True, trust_remote_code=False
-            )
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except UNREADABLE as error:
         raise InputError(
-            f"{directory}: cannot be loaded as a causal language model ({first_line(error)})"
+            f"{directory}: cannot be loaded as a causal language model ({one_line(error)})"
         ) from None
-    _require_causal(model, directory)
-    _fuse_activations(model)
+    left = checks.require_stored(info, directory)
+    if left:
+        # Old checkpoints carry buffers that the code has since dropped.
+        names = ", ".join(left[:5])
+        logging.warning("%s: the model has no place for some weights: %s", directory, names)
+    checks.require_tied(model, directory)
     return model
 
 
-def _fuse_activations(model: PreTrainedModel) -> None:
-    """Put torch's one-kernel form of the tanh-approximated GELU in the place of its spellings.
+def read_config(directory: Path) -> PreTrainedConfig:
+    """A model's config.
 
-    Written out, as GPT-2's `gelu_new` is, it takes seven passes over the widest activations.
+    Raises:
+        InputError: it is missing, not valid, or asks to run code.
     """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, TANH_GELUS):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-
-
-def _require_whole(info: dict[str, set[str]], directory: Path) -> None:
-    if info["missing_keys"]:
-        raise InputError(
-            f"{directory}: weights are missing ({', '.join(sorted(info['missing_keys'])[:5])}); "
-            "random ones in their place would be a silent error. Fetch the model again"
-        )
-    if info["unexpected_keys"]:
-        # Old checkpoints carry buffers that the code has since dropped.
-        names = ", ".join(sorted(info["unexpected_keys"])[:5])
-        logging.warning("%s: the model has no place for some weights: %s", directory, names)
-
-
-@torch.no_grad()
-def _require_causal(model: PreTrainedModel, directory: Path) -> None:
-    """Refuse a model whose predictions see the answer; no config key tells it for all kinds."""
-    ids = torch.zeros(2, 4, dtype=torch.long)
-    ids[1, -1] = 1
-    one, other = model.eval()(input_ids=ids, use_cache=False).logits[:, :-1]
-    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
-        raise InputError(
-            f"{directory}: no causal language model: its predictions depend on later tokens"
-        )
-
-
-def _require_own_shards(directory: Path) -> None:
-    for index in directory.glob("*.safetensors.index.json"):
-        for name in texts(_read_object(index).get("weight_map")):
-            if leads_out(name):
-                raise InputError(
-                    f"{index}: weight_map names a file outside of the model's directory: {name!r}; "
-                    "do not use this model"
-                )
-
-
-def _config_values(directory: Path) -> dict[str, object]:
     path = directory / "config.json"
     if not path.exists():
         raise InputError(
             f"{path}: no such file; a model directory needs config.json, tokenizer files and, "
             "unless random weights are wanted, *.safetensors"
         )
-    return _read_object(path)
-
-
-def _read_object(path: Path) -> dict[str, object]:
+    if "auto_map" in weights.read_object(path):
+        raise InputError(
+            f"{path}: auto_map asks to run code that comes with the model, which is never done; if "
+            "transformers itself has the architecture, take auto_map out of the file, else use "
+            "another model"
+        )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected an object, as save_pretrained writes it")
-    return values
+        config = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path}: not a config that transformers takes ({one_line(error)})"
+        ) from None
+    if isinstance(rows := getattr(config.get_text_config(decoder=True), "vocab_size", None), int):
+        checks.require_padding(path, rows)
+    return config
+
+
+@contextmanager
+def heard(place: Path) -> Iterator[None]:
+    """Pass on what transformers warns of meanwhile; for all other times a stage makes it silent.
+
+    Its table of missing and left-over weights is left out, of which this module speaks itself.
+
+    Args:
+        place: what it speaks of.
+    """
+    library = logging.getLogger("transformers")
+    level, handlers = library.level, library.handlers
+    library.setLevel(logging.WARNING)
+    library.handlers = [_Heard(place)]
+    try:
+        yield
+    finally:
+        library.handlers = handlers
+        library.setLevel(level)
+
+
+class _Heard(logging.Handler):
+    def __init__(self, place: Path) -> None:
+        super().__init__(logging.WARNING)
+        self._place = place
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "LOAD REPORT" not in message:
+            logging.warning("%s: transformers: %s", self._place, " ".join(message.split()))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from preference.model import batches, loading
+from preference.model import batches, checks, layers, loading
 from preference.model.attention import rows
 from preference.model.batches import Batch, Layout
 from preference.model.logits import token_logps
@@ -81,9 +81,13 @@ def open_model(
     checksums.require_undamaged(directory)
     accelerator = session.accelerator
     model = loading.load(directory).to(accelerator.device)
-    loading.check_length(model, longest)
+    checks.require_length(model, longest)
+    if to_train:
+        # What is asked of the model after its training is refused before.
+        new_tokens = session.params.samples.max_new_tokens
+        checks.require_room(model, new_tokens, "samples.max_new_tokens")
     if session.runtime.gradient_checkpointing:
-        loading.checkpoint_gradients(model)
+        layers.checkpoint_gradients(model)
     abilities = processes.agreed(accelerator, probe(model, longest))
     scorer = ResponseLogps(model, abilities, loading.origin(directory))
     return scorer if to_train else processes.divided(accelerator, scorer)

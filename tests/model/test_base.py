@@ -97,10 +97,18 @@ def test_a_tokenizer_that_the_model_has_no_embeddings_for_is_refused(
     refuse(str(local), tmp_path / "out", "ids up to 299, the model 299 embeddings")
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_damaged_tokenizer_is_refused(local: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tokenizer.json", r"tokenizer\.json: no usable tokenizer"),
+        ("tokenizer_config.json", r"tokenizer_config\.json: not JSON"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused(
+    local: Path, tmp_path: Path, name: str, message: str
+) -> None:
     (local / name).write_text("{")
-    refuse(str(local), tmp_path / "out", "no usable tokenizer")
+    refuse(str(local), tmp_path / "out", rf"local/{message}")
 
 
 @pytest.mark.parametrize("make", [gpt2, llama])

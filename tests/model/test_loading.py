@@ -15,7 +15,6 @@ from model_cases import (
     weights,
 )
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import (
     BertConfig,
     BertLMHeadModel,
@@ -23,7 +22,6 @@ from transformers import (
     T5Config,
     ViTConfig,
 )
-from transformers.activations import ACT2FN
 
 from preference.core.errors import InputError
 from preference.model import loading
@@ -118,7 +116,8 @@ def test_missing_weights_are_refused(tmp_path: Path, make: Callable[[], PreTrain
 
 def test_weights_of_another_size_are_refused(saved: Path) -> None:
     change_json(saved / "config.json", n_embd=16)
-    with pytest.raises(InputError, match="cannot be loaded as a causal language model"):
+    message = r"saved: config\.json and weights disagree: transformer.* is stored with shape"
+    with pytest.raises(InputError, match=message):
         loading.load(saved)
 
 
@@ -186,14 +185,6 @@ def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
         loading.load(tmp_path)
 
 
-@pytest.mark.parametrize("make", [gpt2, llama])
-def test_sequences_must_fit_the_positions(make: Callable[[], PreTrainedModel]) -> None:
-    model = make()
-    loading.check_length(model, 32)
-    with pytest.raises(InputError, match=r"up to 33 tokens, .* takes 32 .* data\.max_length to 32"):
-        loading.check_length(model, 33)
-
-
 @pytest.mark.parametrize("prefix", ["", "transformer."])
 def test_an_old_checkpoint_from_the_hub_is_read(prefix: str, tmp_path: Path) -> None:
     # As gpt2's on the Hub: no prefix, no output layer (it is tied), and buffers since dropped.
@@ -209,21 +200,3 @@ def test_an_old_checkpoint_from_the_hub_is_read(prefix: str, tmp_path: Path) -> 
     found = loading.load(tmp_path)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], tensor), name
-
-
-@pytest.mark.parametrize("name", ["gelu_new", "gelu_fast", "gelu_accurate"])
-def test_fused_gelu_is_the_same_function(name: str) -> None:
-    spelled = ACT2FN[name]
-    assert isinstance(spelled, loading.TANH_GELUS)
-    x = torch.linspace(-8, 8, 10_001, dtype=torch.float64, requires_grad=True)
-    fused = nn.GELU(approximate="tanh")
-    torch.testing.assert_close(fused(x), spelled(x), rtol=1e-9, atol=1e-9)
-    ours, theirs = (torch.autograd.grad(f(x).sum(), x)[0] for f in (fused, spelled))
-    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
-
-
-def test_loaded_model_has_the_fused_form(tmp_path: Path) -> None:
-    gpt2().save_pretrained(tmp_path)
-    kinds = {type(m) for m in loading.load(tmp_path).modules()}
-    assert nn.GELU in kinds
-    assert not kinds & set(loading.TANH_GELUS)

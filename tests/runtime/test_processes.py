@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from preference.model import loading
+from preference.model import layers
 from preference.runtime.processes import deal
 from preference.store import scores
 
@@ -125,7 +125,7 @@ def test_gradient_checkpointing_changes_no_result(another: Path, finished: Path)
 
 def test_gradient_checkpointing_computes_layers_again() -> None:
     model, calls = naive.gpt2().eval(), []
-    loading.checkpoint_gradients(model)
+    layers.checkpoint_gradients(model)
     block = model.transformer.h[0]
     block.mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     loss = model(input_ids=torch.arange(6)[None]).logits.sum()
