@@ -119,8 +119,9 @@ class Data(Section):
     # Taken from the training pairs, whole dialogues at a time.
     validation_pairs: Count | None
     eval_pairs: Count | None
-    # Training rows that the test data have, too: exact leaves out those with the same dialogue.
-    decontaminate: Literal["none", "exact"]
+    # Training rows that the test data have, too: exact leaves out those with the same dialogue,
+    # near those with nearly the same as well.
+    decontaminate: Literal["none", "exact", "near"]
     # One token alone has nothing before it, so it could not be scored.
     max_length: Annotated[int, Field(ge=2)]
     demo: Demo

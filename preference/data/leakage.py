@@ -37,8 +37,7 @@ class Seen:
 
 
 def _dialogues(example: Example) -> list[bytes]:
-    # Whole: where a prompt ends is told by what the other dialogues of the row share with it.
-    return [digest(example.prompt + response) for response in example.responses]
+    return list(map(digest, example.dialogues))
 
 
 def digest(*texts: str) -> bytes:

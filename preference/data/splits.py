@@ -15,24 +15,42 @@ def judge(
     """What says whether an example belongs to `train`, `validation` or `test`."""
     if split == "test":
         return lambda example: True
-    held, tested = _held_out(train, settings), _tested(test, settings)
+    held, leak = _held_out(train, settings), _leak(test, settings)
 
     def belongs(example: Example) -> Unusable | bool:
-        if tested.has_dialogue(example):
-            return Unusable.IN_TEST
-        return (_dialogue(example) in held) == (split == "validation")
+        here = (_dialogue(example) in held) == (split == "validation")
+        return here and (leak(example) or True)
 
     return belongs
 
 
-def _tested(test: RawTable, settings: Data) -> Seen:
-    """What of the test split is not to be trained on."""
-    seen = Seen()
-    if settings.decontaminate != "none":
-        for _, example in test.examples():
-            if isinstance(example, Example):
-                seen.add(example)
-    return seen
+def _leak(test: RawTable, settings: Data) -> Callable[[Example], Unusable | None]:
+    """What says why an example shows test data to training, if it does."""
+    if settings.decontaminate == "none":
+        return lambda example: None
+    seen, near = Seen(), None
+    if settings.decontaminate == "near":
+        # Few want it.
+        from preference.data.near import NearIndex
+
+        near = NearIndex()
+    for _, example in test.examples():
+        if isinstance(example, Example):
+            seen.add(example)
+            if near is not None:
+                for text in example.dialogues:
+                    near.add(text)
+
+    def leak(example: Example) -> Unusable | None:
+        if seen.has_dialogue(example):
+            return Unusable.IN_TEST
+        return (
+            Unusable.NEAR_TEST
+            if near is not None and near.matches(example.dialogues).any()
+            else None
+        )
+
+    return leak
 
 
 def _held_out(train: RawTable, settings: Data) -> set[bytes]:

@@ -37,6 +37,11 @@ class Example(NamedTuple):
         """The prompt as a text that tells it from any other."""
         return self.text if self.text is not None else "\n\n".join(map("\n".join, self.turns))
 
+    @property
+    def dialogues(self) -> list[str]:
+        """The prompt with each response, whole: it may be told in several ways where it ends."""
+        return [self.prompt + response for response in self.responses]
+
 
 class Unusable(StrEnum):
     """Why a row gives no example."""
@@ -57,6 +62,8 @@ class Unusable(StrEnum):
     TOO_LONG = "too_long"
     # A training row of which a dialogue stands in the test data.
     IN_TEST = "in_test"
+    # One of which a dialogue is nearly one of the test data.
+    NEAR_TEST = "near_test"
     NO_TOKENS = "no_tokens"
 
 
