@@ -13,7 +13,9 @@ OUT = Path("models/base")
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    base.create_base(settings.model, settings.seed, OUT, demo.texts())
+    wanted = settings.data.template
+    template = Path(wanted).expanduser() if wanted.endswith(".jinja") else None
+    base.create_base(settings.model, settings.seed, OUT, demo.texts(), template)
     logging.info("%s: from %s", OUT, settings.model.base)
 
 

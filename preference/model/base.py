@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 EOS = "<|endoftext|>"
 
 
-def create_base(model: Model, seed: int, out: Path, texts: Iterable[str]) -> None:
+def create_base(
+    model: Model, seed: int, out: Path, texts: Iterable[str], template: Path | None = None
+) -> None:
     """Make, copy or download the base model and its tokenizer into `out`.
 
     Args:
         texts: what a tokenizer made from scratch learns from.
+        template: a file with a chat template, for the tokenizer to have in place of its own.
 
     Raises:
         InputError: it does not exist, is not pinned, cannot be reached, or cannot be used.
@@ -52,6 +55,7 @@ def create_base(model: Model, seed: int, out: Path, texts: Iterable[str]) -> Non
             # Whoever names a model of the Hub means its weights.
             made = seed if local or random else None
             _from_directory(directory, made, random, temporary)
+        tokenizer.set_chat_template(temporary, template)
         # Every model that is trained from this one says so.
         write_json(temporary / loading.ORIGIN, {"base_model": name})
         checksums.seal(temporary)

@@ -203,3 +203,23 @@ def _agree(raw: Tokenizer, difference: str, source: Path, out: Path) -> None:
         JSON,
         PLAIN,
     )
+
+
+def set_chat_template(out: Path, file: Path | None) -> None:
+    """Put a chat template into `CONFIG`: a file's, or the one that stands beside it.
+
+    There it is a part of what preparing reads, whether there is one or not, and transformers finds
+    it for everybody who uses the model.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
+    own = out / "chat_template.jinja"
+    if file is None and not own.exists():
+        return
+    try:
+        text = (file or own).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"params.yaml: data.template: {file}: cannot be read ({error})") from None
+    write_json(out / CONFIG, {**_settings(out), "chat_template": text})
+    own.unlink(missing_ok=True)
