@@ -8,7 +8,13 @@ from preference.data.formats.example import Turn, Unusable, UnusableError
 
 # Names of who speaks and of what is said: as templates have them, and as ShareGPT.
 KEYS = (("role", "content"), ("from", "value"))
-OPENINGS = tuple(f"[{{{sign}{key}{sign}:" for sign in "\"'" for keys in KEYS for key in keys)
+OPENINGS = tuple(
+    f"{start}{sign}{key}{sign}:"
+    for start in ("[{", "{")
+    for sign in "\"'"
+    for keys in KEYS
+    for key in keys
+)
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -56,8 +62,8 @@ def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(given, message, strict=True)) for message in zip(*given.values(), strict=True)]
 
 
-def parsed(text: str) -> list[Any] | str:
-    """The messages that a text spells as JSON, as tables without lists have them; else the text.
+def parsed(text: str) -> Any:
+    """The messages, or the one, that a text spells as JSON, as in CSV; else the text.
 
     Raises:
         ValueError: it spells messages, but not as JSON.
@@ -78,7 +84,8 @@ def parsed(text: str) -> list[Any] | str:
         ) from None
     # An answer may be JSON, too.
     whole = all(
-        isinstance(one, Mapping) and any(set(keys) <= one.keys() for keys in KEYS) for one in found
+        isinstance(one, Mapping) and any(set(keys) <= one.keys() for keys in KEYS)
+        for one in (found if isinstance(found, list) else [found])
     )
     return found if whole else text
 

@@ -36,9 +36,11 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
                 "data.columns, or set data.columns: {ignore: prompt}"
             )
     ends = [dialogue[len(start) :] for dialogue in dialogues]
-    if any(len(end) > 1 and end[0].role != "assistant" for end in ends):
-        raise UnusableError(Unusable.PROMPTS_DIFFER)
-    return conversations.row(start, [answer(end) for end in ends])
+    for end in sorted(ends, key=len):
+        if len(end) > 1 and end[0].role != "assistant":
+            raise UnusableError(Unusable.PROMPTS_DIFFER)
+        answer(end)
+    return conversations.row(start, list(map(answer, ends)))
 
 
 def asking(prompt: object) -> tuple[Turn, ...]:

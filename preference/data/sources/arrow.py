@@ -15,6 +15,7 @@ BATCH_ROWS = 1_000
 Row = tuple[str, Mapping[str, Any]]  # where it stands, and its columns
 # Of messages, whose parts may hold an image, the rest is needed.
 SPEAKERS = {"role", "from"}
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream, since Arrow 0.15
 
 
 class _Batch:
@@ -160,6 +161,6 @@ def _batches(file: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
         return
     yield from stream
     # Without it a stream that was cut between two batches reads as a shorter one.
-    file.seek(-4, io.SEEK_END)
-    if any(file.read(4)):
+    file.seek(-len(END), io.SEEK_END)
+    if file.read() != END:
         raise pa.ArrowInvalid("its end is missing")
