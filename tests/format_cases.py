@@ -142,6 +142,13 @@ def labelled(
     return Example(tuple(turns), (response,), text, labels=(label,), weights=(weight,))
 
 
+# A row of some formats, for what is made of it.
+TEXTS: dict[str, Any] = {"prompt": "Where?", "chosen": "Here.", "rejected": "No."}
+MESSAGES: dict[str, Any] = {"chosen": [user("Where?"), assistant("Here.")]}
+MESSAGES["rejected"] = [user("Where?"), assistant("No.")]
+KTO: dict[str, Any] = {"prompt": "Where?", "completion": "Here.", "label": True}
+RANKED: dict[str, Any] = {"prompt": "Where?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
+
 # A row of each way of writing each format, what params say of it, and the example that it gives.
 Case = tuple[list[dict[str, Any]], dict[str, Any], list[Example | Unusable]]
 HH = "\n\nHuman: Where?\n\nAssistant:"

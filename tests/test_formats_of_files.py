@@ -1,11 +1,9 @@
 """Every format in files of every kind, as fetch-data and prepare read them."""
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,15 @@ from format_cases import (
     GOOD,
     HH,
     KINDS,
+    KTO,
+    MESSAGES,
+    RANKED,
     SYSTEM,
+    TEXTS,
     assistant,
     comma_separated,
     gpt,
     human,
-    labelled,
     lines,
     pair,
     read,
@@ -39,12 +40,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preference.data.formats.example import Example, Turn, Unusable
-
-TEXTS: dict[str, Any] = {"prompt": "Where?", "chosen": "Here.", "rejected": "No."}
-MESSAGES: dict[str, Any] = {"chosen": [user("Where?"), assistant("Here.")]}
-MESSAGES["rejected"] = [user("Where?"), assistant("No.")]
-KTO: dict[str, Any] = {"prompt": "Where?", "completion": "Here.", "label": True}
-RANKED: dict[str, Any] = {"prompt": "Where?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -319,16 +314,6 @@ def test_a_malformed_row_stops_with_its_line(case: str, tmp_path: Path) -> None:
     assert any(advice in message for advice in ("mend or remove", "data.columns"))
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "a list"])
-def test_a_key_that_stands_twice_is_refused(kind: str, tmp_path: Path) -> None:
-    place = write(tmp_path / "own", [TEXTS], kind)
-    (file,) = place.iterdir()
-    file.write_bytes(file.read_bytes().replace(b'"rejected"', b'"chosen"'))
-    message = refused(place)
-    assert message.startswith(str(file))
-    assert "the key 'chosen' stands twice in one object" in message
-
-
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     place = write(tmp_path / "own", [TEXTS], "csv")
     (file,) = place.iterdir()
@@ -367,30 +352,6 @@ def test_a_column_that_seems_to_matter_is_not_left_out(
     assert f"train.jsonl, line {from_row}: column {name!r} looks like {what}" in message
     assert f"{{ignore: {name}}}" in message
     assert len(read(place, columns={"ignore": name})) == 3
-
-
-def test_a_column_beside_one_of_ours_by_name_is_not_left_out(tmp_path: Path) -> None:
-    place = write(tmp_path / "own", [TEXTS | {"question": "Which?"}])
-    assert "column 'prompt' looks like" in refused(place, columns={"prompt": "question"})
-
-
-def test_columns_that_say_nothing_are_left_out(tmp_path: Path) -> None:
-    more = {"id": 7, "source": "web", "meta": {"a": [1]}, "system": "", "label": None, "tools": []}
-    assert read(write(tmp_path / "own", [TEXTS | more])) == [
-        pair([ASKED], "Here.", "No.", text="Where?")
-    ]
-
-
-def test_a_later_row_may_lack_what_is_joined(tmp_path: Path) -> None:
-    rows = [
-        {"instruction": "Add", "input": "1", "chosen": "a", "rejected": "b"},
-        {"instruction": "Sing", "chosen": "a", "rejected": "b"},
-    ]
-    place = write(tmp_path / "own", rows)
-    found = read(place, columns={"prompt": ["instruction", "input"]})
-    assert found == [
-        pair([Turn("user", text)], "a", "b", text=text) for text in ("Add\n\n1", "Sing")
-    ]
 
 
 @pytest.mark.parametrize(
@@ -451,63 +412,6 @@ def test_null_keys_of_messages_count_as_absent(tmp_path: Path) -> None:
     assert read(place) == [pair([ASKED], "Here.", "Here."), Unusable.MORE_THAN_TEXT]
 
 
-def test_types_of_arrow_do_not_matter(tmp_path: Path) -> None:
-    """Large, viewed, dictionary-encoded, and a struct of lists for a list of structs."""
-    columns = {
-        "prompt": pa.array(["Where?"]).dictionary_encode(),
-        "chosen": pa.array(["Here."], pa.large_string()),
-        "rejected": pa.array(["No."], pa.string_view()),
-    }
-    for number, name in enumerate(("train.arrow", "train.parquet")):
-        place = tmp_path / str(number)
-        place.mkdir()
-        if name.endswith("arrow"):
-            with pa.ipc.new_file(place / name, (found := pa.table(columns)).schema) as writer:
-                writer.write_table(found)
-        else:
-            pq.write_table(pa.table(columns), place / name)
-        assert read(place) == [pair([ASKED], "Here.", "No.", text="Where?")]
-    sides = {
-        side: [{"role": ["user", "assistant"], "content": ["Where?", text], "name": None}]
-        for side, text in (("chosen", "Here."), ("rejected", "No."))
-    }
-    place = tmp_path / "struct"
-    place.mkdir()
-    pq.write_table(pa.table(sides), place / "train.parquet")
-    assert read(place) == [pair([ASKED], "Here.", "No.")]
-    pq.write_table(
-        pa.table(sides | {"chosen": [{"role": ["user"], "content": ["a", "b"]}]}),
-        place / "train.parquet",
-    )
-    assert "row 0: column 'chosen': expected as many of each key" in refused(place)
-
-
-@pytest.mark.parametrize("kind", ["arrow", "parquet", "saved"])
-def test_columns_beside_are_not_read(kind: str, tmp_path: Path) -> None:
-    """Images, times that Python lacks, text that is no UTF-8."""
-    columns = {
-        "image": pa.array([{"bytes": b"\xff" * 9, "path": "a"}]),
-        "input": pa.array([b"\xff\xff"]),
-        "when": pa.array([2**40], pa.timestamp("s")),
-        "at": pa.array([datetime(2024, 7, 26)]),
-        "source": pa.array([b"\xff"]).view(pa.string()),
-        **{name: pa.array([text]) for name, text in TEXTS.items()},
-    }
-    place, found = tmp_path / "own", pa.table(columns)
-    place.mkdir()
-    if kind == "parquet":
-        pq.write_table(found, place / "train.parquet")
-    elif kind == "arrow":
-        with pa.ipc.new_stream(place / "train.arrow", found.schema) as writer:
-            writer.write_table(found)
-    else:
-        del columns["when"]
-        Dataset(pa.table(columns)).save_to_disk(str(place / "train"))
-    assert read(place) == [pair([ASKED], "Here.", "No.", text="Where?")]
-    message = refused(place, columns={"prompt": "input", "ignore": "prompt"})
-    assert "row 0: column 'prompt': expected text or messages, not b" in message
-
-
 def test_messages_as_json_text_are_messages(tmp_path: Path) -> None:
     rows = [{side: json.dumps(MESSAGES[side], indent=2) for side in MESSAGES}]
     for kind in ("csv", "jsonl", "parquet"):
@@ -517,72 +421,6 @@ def test_messages_as_json_text_are_messages(tmp_path: Path) -> None:
     assert read(write(tmp_path / "answers", [row])) == [
         pair([ASKED], row["chosen"], row["rejected"], text="Where?")
     ]
-
-
-def test_values_of_csv_have_the_types_of_their_columns(tmp_path: Path) -> None:
-    place = tmp_path / "own"
-    place.mkdir()
-    with (place / "train.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [
-                ["question", "completion", "good", "weight"],
-                ["1", "true", "True", "0.5"],
-                ["null", "[1]", "false", ""],
-                ["a", "b", "1", "2"],
-            ]
-        )
-    found = read(place, columns={"prompt": "question", "label": "good"})
-    assert found == [
-        labelled([Turn("user", "1")], "true", True, 0.5, "1"),
-        labelled([Turn("user", "null")], "[1]", False, None, "null"),
-        labelled([Turn("user", "a")], "b", True, 2.0, "a"),
-    ]
-    path = place / "train.csv"
-    path.write_text(path.read_text().replace("True", "yes"))
-    message = refused(place, columns={"prompt": "question", "label": "good"})
-    assert message.startswith(f"{path}, line 2: column 'label' must be true or false")
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "a list", "lines in .json", "csv"])
-def test_a_byte_order_mark_and_windows_line_ends_are_read(kind: str, tmp_path: Path) -> None:
-    place = write(tmp_path / "own", [TEXTS, TEXTS], kind)
-    (file,) = place.iterdir()
-    ends = file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    file.write_bytes(b"\xef\xbb\xbf" + ends)
-    assert read(place) == [pair([ASKED], "Here.", "No.", text="Where?")] * 2
-
-
-def test_json_may_have_its_columns_one_by_one(tmp_path: Path) -> None:
-    expected = [pair([ASKED], "Here.", "No.", text="Where?")] * 2
-    lists = {name: [text, text] for name, text in TEXTS.items()}
-    numbered = {name: {"0": text, "1": text} for name, text in TEXTS.items()}
-    for number, value in enumerate((lists, numbered)):
-        place = tmp_path / str(number)
-        place.mkdir()
-        (place / "train.json").write_text(json.dumps(value, indent=1))
-        assert read(place) == expected
-    (place / "train.json").write_text(json.dumps(lists | {"chosen": ["a"]}))
-    assert "other lengths (prompt: 2, chosen: 1, rejected: 2)" in refused(place)
-    # One row, whose messages are lists, too.
-    (place / "train.json").write_text(json.dumps(MESSAGES, indent=1))
-    assert read(place) == [pair([ASKED], "Here.", "No.")]
-
-
-def test_an_arrow_stream_that_was_cut_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "own"
-    place.mkdir()
-    file = place / "train.arrow"
-    found = table([TEXTS])
-    with pa.ipc.new_stream(file, found.schema) as writer:
-        writer.write_table(found)
-        size = file.stat().st_size
-        writer.write_table(found)
-    whole = file.read_bytes()
-    file.write_bytes(whole[: size + 100])
-    assert f"{file}: not readable as Arrow" in refused(place)
-    # At the border of two batches.
-    file.write_bytes(whole[:-8])
-    assert f"{file}: not readable as Arrow (its end is missing)" in refused(place)
 
 
 def test_of_a_saved_dataset_the_files_that_it_names_are_read(tmp_path: Path) -> None:

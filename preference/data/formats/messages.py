@@ -83,11 +83,12 @@ def parsed(text: str) -> Any:
             "or the data as JSON lines or Parquet"
         ) from None
     # An answer may be JSON, too.
-    whole = all(
-        isinstance(one, Mapping) and any(set(keys) <= one.keys() for keys in KEYS)
-        for one in (found if isinstance(found, list) else [found])
+    if isinstance(found, dict):
+        return found if any(found.get(role) in ROLES for role, _ in KEYS) else text
+    said = (
+        isinstance(one, dict) and any(set(keys) <= one.keys() for keys in KEYS) for one in found
     )
-    return found if whole else text
+    return found if all(said) else text
 
 
 def _turn(message: object, where: str) -> Turn:
