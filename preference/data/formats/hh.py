@@ -14,6 +14,7 @@ from preference.data.formats.messages import shown
 from preference.store.tables import RAW
 
 SCHEMA: pa.Schema = RAW
+NAMES: tuple[str, ...] = tuple(RAW.names)
 REASONS = (
     Unusable.PROMPTS_DIFFER,
     Unusable.EMPTY_PROMPT,
@@ -72,11 +73,11 @@ def row(source: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a column is no text.
     """
-    for name in SCHEMA.names:
+    for name in NAMES:
         if not isinstance(source[name], str):
             raise ValueError(f"column {name!r} must be text, but is {shown(source[name])}")
         source[name].encode()
-    return {name: source[name] for name in SCHEMA.names}
+    return {name: source[name] for name in NAMES}
 
 
 def read(values: Mapping[str, Any]) -> Example | Unusable:

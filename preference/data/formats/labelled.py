@@ -8,9 +8,10 @@ from typing import Any
 
 from preference.data.formats import conversations, messages
 from preference.data.formats.example import Turn
-from preference.data.formats.preference import answer, answered, asking
+from preference.data.formats.preference import answer, answered, asking, named
 
 COLUMNS = ("prompt", "completion", "label", "weight", "messages")
+LARGEST = 3e38  # in single precision, as weights are kept
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,14 +24,22 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
     label, weight = row["label"], row.get("weight")
     if label not in (True, False):
         raise ValueError(f"column 'label' must be true or false, but is {messages.shown(label)}")
-    if weight is not None and not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
+    if weight is not None and not (messages.is_number(weight) and 0 <= weight < LARGEST):
         raise ValueError(f"column 'weight' must be 0 or more, but is {messages.shown(weight)}")
-    if "messages" in row:
-        whole = messages.turns(row["messages"])
-        prompt, response = whole[:-1], answer(whole[-1:])
-    elif isinstance(row["prompt"], str) and isinstance(row["completion"], str):
-        prompt, response = (Turn("", row["prompt"]),), row["completion"]
-    else:
-        prompt = asking(row["prompt"])
-        response = answer(answered(row["completion"], "completion"))
+    prompt, response = _asked(*(row.get(name) for name in ("prompt", "completion", "messages")))
     return conversations.row(prompt, [response], label=bool(label), weight=weight)
+
+
+def _asked(prompt: object, completion: object, whole: object) -> tuple[tuple[Turn, ...], str]:
+    """The prompt, and the response to it."""
+    if whole is not None:
+        if prompt is not None or completion is not None:
+            raise ValueError(
+                "messages beside a prompt or completion would be read in two ways; leave out one, "
+                "for instance by data.columns: {ignore: [prompt, completion]}"
+            )
+        said = named(whole, "messages")
+        return said[:-1], answer(said[-1:])
+    if isinstance(prompt, str) and isinstance(completion, str):
+        return (Turn("", prompt),), completion
+    return asking(prompt), answer(answered(completion, "completion"))

@@ -30,26 +30,31 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
         asked = asking(prompt)
         if not start:
             start, dialogues = asked, [(*asked, *dialogue) for dialogue in dialogues]
-        elif start[-len(asked) :] != asked:
+        elif not _within(asked, start):
             raise ValueError(
                 "prompt is not what both dialogues begin with; name the right column in "
                 "data.columns, or set data.columns: {ignore: prompt}"
             )
-    return conversations.row(start, [answer(dialogue[len(start) :]) for dialogue in dialogues])
+    ends = [dialogue[len(start) :] for dialogue in dialogues]
+    for end in sorted(ends, key=len):
+        if len(end) > 1 and end[0].role != "assistant":
+            raise UnusableError(Unusable.PROMPTS_DIFFER)
+        answer(end)
+    return conversations.row(start, list(map(answer, ends)))
 
 
 def asking(prompt: object) -> tuple[Turn, ...]:
     """A prompt as turns: a text is the user's."""
     if isinstance(prompt, str):
         return (Turn("user", prompt),)
-    return _named(prompt, "prompt")
+    return named(prompt, "prompt")
 
 
 def answered(side: object, name: str) -> tuple[Turn, ...]:
     """A dialogue, or an answer alone, as turns: a text is the assistant's."""
     if isinstance(side, str):
         return (Turn("assistant", side),)
-    return _named(side, name)
+    return named(side, name)
 
 
 def answer(turns: tuple[Turn, ...]) -> str:
@@ -61,19 +66,30 @@ def answer(turns: tuple[Turn, ...]) -> str:
     if not turns:
         raise UnusableError(Unusable.EMPTY_RESPONSE)
     if turns[0].role != "assistant":
-        raise UnusableError(Unusable.PROMPTS_DIFFER)
+        raise UnusableError(Unusable.ROLE_ORDER)
     if len(turns) > 1:
         raise UnusableError(Unusable.SEVERAL_TURNS)
     return turns[0].content
 
 
-def _named(value: object, name: str) -> tuple[Turn, ...]:
+def named(value: object, name: str) -> tuple[Turn, ...]:
+    """The turns of the messages in a column; an error names it."""
     try:
         return messages.turns(value)
     except UnusableError:
         raise
     except ValueError as error:
         raise ValueError(f"column {name!r}: {error}") from None
+
+
+def _within(asked: tuple[Turn, ...], start: tuple[Turn, ...]) -> bool:
+    """Whether a prompt is all that two dialogues begin with, its end, or its first question."""
+    system = next((place for place, turn in enumerate(start) if turn.role != "system"), len(start))
+    said, wanted = (
+        [(turn.role, turn.content.strip()) for turn in turns] for turns in (start, asked)
+    )
+    size = len(wanted)
+    return wanted in (said[:size], said[system : system + size], said[len(said) - size :])
 
 
 def _common(one: tuple[Turn, ...], other: tuple[Turn, ...]) -> tuple[Turn, ...]:

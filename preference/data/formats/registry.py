@@ -10,47 +10,50 @@ import pyarrow as pa
 from preference.core.errors import InputError
 from preference.core.params import Columns
 from preference.data.formats import conversations, hh, labelled, preference, ranked
+from preference.data.formats.columns import PROMPT, SAID, Kinds, Names, meaning, missing, value
 from preference.data.formats.example import UnusableError
-
-# Other names of columns that can mean nothing else.
-ALIASES = {
-    "chosen_messages": "chosen",
-    "rejected_messages": "rejected",
-    "conversations": "prompt",
-    "responses": "completions",
-    "loss_weight": "weight",
-}
-# What columns are called that carry meaning: left out, the data would be read as other data.
-PROMPTS = (
-    *("prompt", "instruction", "instructions", "input", "inputs", "question", "query", "context"),
-    *("system", "system_prompt", "history", "conversation", "conversations", "messages"),
-    *("dialogue", "dialog", "post", "document", "tools"),
-)
-LABELS = ("label", "labels", "preference", "winner", "choice", "better")
-SCORES = ("score", "rating", "margin", "reward", "weight")
 
 
 class Format(NamedTuple):
-    """How rows of a source become raw rows: of `schema`, by `read`, from `columns`."""
+    """How rows of a source become raw rows: of `schema`, by `read`, from `columns`.
+
+    Attributes:
+        needed: the columns that every row has; the first of these, or the next.
+    """
 
     name: str
     schema: pa.Schema
     columns: Collection[str]
+    needed: tuple[tuple[str, ...], ...]
     read: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
+SIDES = (("chosen", "rejected"),)
+LABELLED = (("prompt", "completion", "label"), ("messages", "label"))
 FORMATS = {
-    "dialogues": Format("dialogues", hh.SCHEMA, hh.SCHEMA.names, hh.row),
+    "dialogues": Format("dialogues", hh.SCHEMA, hh.NAMES, SIDES, hh.row),
     **{
-        name: Format(name, conversations.SCHEMA, module.COLUMNS, module.read)
-        for name, module in (
-            ("preference", preference),
-            ("labelled", labelled),
-            ("ranked", ranked),
+        name: Format(name, conversations.SCHEMA, module.COLUMNS, needed, module.read)
+        for name, module, needed in (
+            ("preference", preference, SIDES),
+            ("labelled", labelled, LABELLED),
+            ("ranked", ranked, (ranked.COLUMNS,)),
         )
     },
 }
 RAW_TABLES: tuple[ModuleType, ...] = (hh, conversations)
+
+
+class _Plan(NamedTuple):
+    """What is read of rows that have certain columns.
+
+    Attributes:
+        used: a column by our name, and the source's columns that it is made of.
+        beside: columns that are not used, and what their names say that they hold.
+    """
+
+    used: list[tuple[str, list[str]]]
+    beside: list[tuple[str, str]]
 
 
 class Reader:
@@ -62,14 +65,23 @@ class Reader:
         first: the first row.
 
     Raises:
-        InputError: no format has such columns.
+        InputError: no format has such columns, or that of `wanted` needs others.
     """
 
     def __init__(self, wanted: str, columns: Columns, first: Mapping[str, Any], where: str) -> None:
-        self._columns = columns
-        self._known: set[str] = set()
-        row = self._named(first, where)
-        self.format = FORMATS[_detect(row, where) if wanted == "auto" else wanted]
+        self._names, self._kinds = Names(columns), Kinds()
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        given = self._names.given
+        if unknown := [n for listed in given.values() for n in listed if n not in first]:
+            raise InputError(f"{where}: data.columns: {missing(unknown, first)}")
+        if wanted == "auto":
+            wanted = self._detected(first, where)
+        self.format = FORMATS[wanted]
+        if unused := [name for name in given if name not in self.format.columns]:
+            raise InputError(
+                f"{where}: data.columns: the format {wanted} does not use {', '.join(unused)}, but "
+                f"{', '.join(self.format.columns)}; set another data.format, or leave it out"
+            )
 
     def read(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The raw row that a source's row gives; `where` names it.
@@ -78,83 +90,81 @@ class Reader:
             InputError: a column is missing or of a wrong type, or one that carries meaning would
                 be left out.
         """
-        row = self._named(source, where)
+        names = tuple(source)
+        if names not in self._plans:
+            self._plans[names] = self._plan(names, where)
+        plan = self._plans[names]
+        for name, what in plan.beside:
+            self._require_empty(name, what, source[name], where)
         try:
+            row = {name: value(name, of, source) for name, of in plan.used}
+            self._kinds.require_same(row)
             return self.format.read(row)
         except UnusableError as error:
             return conversations.unusable(error.reason)
-        except KeyError as error:
-            raise InputError(f"{where}: {_missing(str(error.args[0]), source)}") from None
         except UnicodeEncodeError:
             problem = "holds half of a surrogate pair, which is no character"
             raise InputError(f"{where}: {problem}; mend or remove the row") from None
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{where}: {error}; mend or remove the row") from None
+
+    def _plan(self, source: Collection[str], where: str) -> _Plan:
+        names = self._names.of(source)
+        lacking = [[n for n in needed if n not in names] for needed in self.format.needed]
+        if all(lacking):
+            ways = "; or ".join(", ".join(needed) for needed in self.format.needed)
+            raise InputError(
+                f"{where}: {missing(min(lacking, key=len), source)}; the format "
+                f"{self.format.name} needs {ways}: name them in data.columns, or set another "
+                "data.format"
+            )
+        used = [(name, names[name]) for name in self.format.columns if name in names]
+        read = {column for _, columns in used for column in columns} | self._names.taken
+        beside = [(name, meaning(name)) for name in source if name not in read]
+        return _Plan(used, [(name, what) for name, what in beside if what])
+
+    def _detected(self, first: Mapping[str, Any], where: str) -> str:
+        names = self._names.of(tuple(first))
+        try:
+            row = {name: value(name, of, first) for name, of in names.items() if name in SAID}
         except ValueError as error:
             raise InputError(f"{where}: {error}; mend or remove the row") from None
-        finally:
-            self._require_used(row, where)
+        if {"chosen", "rejected"} <= row.keys():
+            return _paired(row, where)
+        if {"prompt", "completions", "scores"} <= names.keys():
+            return "ranked"
+        if any(set(needed) <= names.keys() for needed in LABELLED):
+            return "labelled"
+        raise InputError(
+            f"{where}: columns {', '.join(names) or 'none'} are those of no format; known are "
+            "chosen and rejected (whole dialogues); prompt, chosen, rejected; prompt, completion, "
+            "label; messages, label; prompt, completions, scores. Name them in data.columns, for "
+            "instance {prompt: question, chosen: better, rejected: worse}"
+        )
 
-    def _named(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """A row by the names that formats have; columns without one keep their own."""
-        given = self._columns.given
-        row = {n: v for n, v in source.items() if n not in self._columns.taken}
-        for other, name in ALIASES.items():
-            if other in row and name not in row and name not in given:
-                row[name] = row.pop(other)
-        for name, columns in given.items():
-            for column in columns:
-                if column not in source:
-                    raise InputError(f"{where}: data.columns: {_missing(column, source)}")
-            values = [source[column] for column in columns]
-            if len(values) > 1 and not all(isinstance(v, str | None) for v in values):
-                raise InputError(f"{where}: data.columns: {name}: only texts can be joined")
-            row[name] = values[0] if len(values) == 1 else "\n\n".join(filter(None, values))
-        return row
-
-    def _require_used(self, row: Mapping[str, Any], where: str) -> None:
-        for name in row.keys() - self._known:
-            used = name in self.format.columns
-            if used or row[name] not in (None, "", [], {}):
-                self._known.add(name)
-            if not used and (what := _meaning(name, row[name])):
-                raise InputError(
-                    f"{where}: column {name!r} looks like {what}, and the format "
-                    f"{self.format.name} does not use it; say what it is in data.columns, for "
-                    f"instance {{prompt: {name}}}, or that it is none: {{ignore: {name}}}"
-                )
+    def _require_empty(self, name: str, what: str, value: object, where: str) -> None:
+        if value in (None, "", [], {}):
+            return
+        if what == PROMPT and not isinstance(value, str | list | Mapping):
+            return
+        raise InputError(
+            f"{where}: column {name!r} looks like {what}, and the format {self.format.name} does "
+            f"not use it; say what it is in data.columns, for instance {{prompt: {name}}}, or that "
+            f"it is none: {{ignore: {name}}}"
+        )
 
 
-def _detect(row: Mapping[str, Any], where: str) -> str:
-    names = row.keys()
-    if {"chosen", "rejected"} <= names:
-        texts = all(isinstance(row[name], str) for name in ("chosen", "rejected"))
-        return "dialogues" if texts and "prompt" not in names else "preference"
-    if {"prompt", "completions", "scores"} <= names:
-        return "ranked"
-    if "label" in names and ("messages" in names or {"prompt", "completion"} <= names):
-        return "labelled"
-    raise InputError(
-        f"{where}: columns {', '.join(names) or 'none'} are those of no format; known are chosen "
-        "and rejected (whole dialogues); prompt, chosen, rejected; prompt, completion, label; "
-        "messages, label; prompt, completions, scores. Name them in data.columns, for instance "
-        "{prompt: question, chosen: better, rejected: worse}"
-    )
-
-
-def _meaning(name: str, value: object) -> str:
-    """What a column that no format uses looks like; empty where it looks like nothing."""
-    word = name.lower()
-    if value in (None, "", [], {}):
-        return ""
-    if word in PROMPTS and isinstance(value, str | list | dict):
-        return "a prompt or a part of one"
-    if word in LABELS:
-        return "a label"
-    parts = word.replace("-", "_").split("_")
-    return "a score" if any(part.removesuffix("s") in SCORES for part in parts) else ""
-
-
-def _missing(column: str, row: Mapping[str, Any]) -> str:
-    return f"no column {column!r} (it has {', '.join(row) or 'none'})"
+def _paired(row: Mapping[str, Any], where: str) -> str:
+    """Whether chosen and rejected are whole dialogues, or answers to a prompt."""
+    prompt, sides = row.get("prompt"), (row["chosen"], row["rejected"])
+    if not all(isinstance(side, str) for side in sides):
+        return "preference"
+    if isinstance(prompt, str) and prompt.strip() and all(s.startswith(prompt) for s in sides):
+        raise InputError(
+            f"{where}: chosen and rejected both begin with the prompt. Are they whole dialogues? "
+            "Set data.columns: {ignore: prompt}. Are they answers? Set data.format: preference"
+        )
+    return "dialogues" if prompt is None else "preference"
 
 
 def of(schema: pa.Schema, path: Path) -> ModuleType:

@@ -15,7 +15,8 @@ from huggingface_hub import DatasetCard
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk
 from preference.core.paths import leads_out, texts
-from preference.data.sources.readers import BATCH_ROWS, Row, arrow
+from preference.data.sources import arrow
+from preference.data.sources.arrow import BATCH_ROWS, Row
 
 
 def read(name: str, commit: str, configuration: str | None, split: str) -> Iterator[Row]:
@@ -51,7 +52,7 @@ def read(name: str, commit: str, configuration: str | None, split: str) -> Itera
             f"{where}: cannot be fetched ({first_line(error)}). Check the network, data.source and "
             "data.revision; or download the files and set data.source to their directory"
         ) from error
-    yield from arrow(_batches(dataset), where)
+    yield from arrow.rows(_batches(dataset), where)
 
 
 def _require_own_files(place: Path, where: str) -> None:

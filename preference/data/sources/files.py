@@ -1,15 +1,21 @@
 """Preference data from files: which ones a source names, and what they hold."""
 
 import glob
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from preference.core.errors import InputError
-from preference.data.sources.readers import READERS, Row
+from preference.core.errors import InputError, first_line
+from preference.core.paths import leads_out
+from preference.data.sources.arrow import Row
+from preference.data.sources.readers import READERS
 
 # The longest first: of two that fit, it is meant.
 SUFFIXES = tuple(sorted(READERS, key=len, reverse=True))
+# What `save_to_disk` of `datasets` writes: of a split its files, of several their names.
+STATE = "state.json"
+NOTES = (STATE, "dataset_dict.json")
 
 
 def read(source: str | list[str], split: str) -> Iterator[Row]:
@@ -31,7 +37,7 @@ def _of_split(source: str | list[str], split: str) -> list[Path]:
     patterns = [source] if isinstance(source, str) else source
     files = sorted({path for pattern in patterns for path in _matches(pattern)})
     word = re.compile(rf"(?<![a-z]){re.escape(split.lower())}(?![a-z])")
-    chosen = [path for path in files if word.search(path.name.lower()) or path.parent.name == split]
+    chosen = [path for path in files if _belongs(path, word, split)]
     if not chosen:
         names = ", ".join(path.name for path in files[:5])
         raise InputError(
@@ -48,13 +54,33 @@ def _of_split(source: str | list[str], split: str) -> list[Path]:
             " at once, perhaps the same rows twice; name one kind with a pattern such as "
             "path/*.parquet"
         )
+    if not set(chosen) <= set(map(Path, patterns)):
+        _require_one_split(chosen, split)
     return chosen
+
+
+def _belongs(path: Path, word: re.Pattern[str], split: str) -> bool:
+    if path.parent.name == split or word.search(path.name.lower()):
+        return True
+    # Not by the split that it notes: of a training split that was cut in two, that is both's.
+    return (path.parent / STATE).exists() and bool(word.search(path.parent.name.lower()))
+
+
+def _require_one_split(files: list[Path], split: str) -> None:
+    """Refuse `train_sft` beside `train_prefs`, which the word `train` is in as well."""
+    longer = re.compile(rf"(?<![a-z]){re.escape(split.lower())}(_[a-z]\w*?)?(?![a-z_])")
+    found = {match[0] for path in files if (match := longer.search(path.name.lower()))}
+    if len(found) > 1:
+        raise InputError(
+            f"params.yaml: data.source: {split} may be {', '.join(sorted(found))}; name the one "
+            "meant in data.splits, or list the files in data.source, if all are"
+        )
 
 
 def _matches(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_dir():
-        found = [p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
+        found = list(_within(path))
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
     if not found:
@@ -63,3 +89,37 @@ def _matches(pattern: str) -> list[Path]:
             f"pattern for) train and test files ending in {', '.join(SUFFIXES)}"
         )
     return found
+
+
+def _within(directory: Path) -> Iterator[Path]:
+    """The data files of a directory: none that is hidden, as copies of notebooks and systems are.
+
+    Of what `datasets` has saved, the files that it names.
+    """
+    for path in directory.rglob("*"):
+        parts = path.relative_to(directory).parts
+        if any(part.startswith((".", "__")) for part in parts) or not path.is_file():
+            continue
+        if path.name == STATE:
+            yield from _saved(path.parent)
+        # Beside its files lie caches.
+        elif path.name.endswith(SUFFIXES) and not any((path.parent / n).exists() for n in NOTES):
+            yield path
+
+
+def _saved(directory: Path) -> Iterator[Path]:
+    """The files of what `Dataset.save_to_disk` wrote."""
+    try:
+        state = json.loads((directory / STATE).read_text(encoding="utf-8"))
+        names = [str(file["filename"]) for file in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{directory / STATE}: not as datasets saves it ({first_line(error)}); save the "
+            "dataset again"
+        ) from None
+    for name in names:
+        if leads_out(name) or not (directory / name).is_file():
+            raise InputError(
+                f"{directory / STATE}: names {name}, which is not there; save the dataset again"
+            )
+        yield directory / name

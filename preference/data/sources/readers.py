@@ -5,28 +5,17 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from preference.core.errors import InputError
-from preference.store.tables import UNREADABLE, require_all
+from preference.data.sources import arrow
+from preference.data.sources.arrow import Row
 
-BATCH_ROWS = 1_000
-Row = tuple[str, dict[str, Any]]  # where it stands, and its columns
-
-
-class Unreadable:
-    """In the place of a value that is damaged, or of a type that no format uses."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def __repr__(self) -> str:
-        return "not UTF-8" if isinstance(self._error, UnicodeDecodeError) else "not readable"
+# Where a file is one object, its rows may stand under these.
+ROWS = ("data", "rows")
 
 
 def jsonl(path: Path) -> Iterator[Row]:
@@ -36,9 +25,10 @@ def jsonl(path: Path) -> Iterator[Row]:
     try:
         with opener(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
+                text = line.removeprefix(BOM_UTF8) if number == 1 else line
+                if text.strip():
                     where = f"{path}, line {number}"
-                    yield where, _object(_parsed(line, where), where)
+                    yield where, _object(_parsed(text, where), where)
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(
             f"{path}, after line {number}: cannot be read ({error}); fetch the file again"
@@ -46,25 +36,64 @@ def jsonl(path: Path) -> Iterator[Row]:
 
 
 def whole_json(path: Path) -> Iterator[Row]:
-    """A list of rows; a file of one row a line is read as such."""
-    content = path.read_bytes()
-    if content.lstrip()[:1] != b"[":
+    """A list of rows, or an object that holds one, or a list for each column, or a row a line."""
+    content = path.read_bytes().removeprefix(BOM_UTF8).strip()
+    try:
+        value = _parsed(content or b"[]", str(path))
+    except InputError:
+        if not content.startswith(b"{"):
+            raise
         yield from jsonl(path)
         return
-    for number, value in enumerate(_parsed(content, str(path))):
+    for number, row in enumerate(_listed(value, str(path))):
         where = f"{path}, row {number}"
-        yield where, _object(value, where)
+        yield where, _object(row, where)
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    """The rows that a file of one value holds."""
+    if isinstance(value, list):
+        return value
+    held = [rows for rows in map(_object(value, where).get, ROWS) if isinstance(rows, list)]
+    if held:
+        return held[0]
+    columns = [column for column in map(_column, value.values()) if column is not None]
+    if not columns or len(columns) < len(value):
+        return [value]
+    if len(set(map(len, columns))) > 1:
+        sizes = ", ".join(f"{n}: {len(c)}" for n, c in zip(value, columns, strict=True))
+        raise InputError(f"{where}: its columns are of other lengths ({sizes}); mend the file")
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _column(value: Any) -> list[Any] | None:
+    """A column's values, in a list or by row number; None for what is a value itself."""
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+        return list(value.values())
+    # A list of objects is a row's messages.
+    if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
+        return value
+    return None
 
 
 def _parsed(content: bytes, where: str) -> Any:
     try:
-        return json.loads(content.decode())
+        return json.loads(content.decode(), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 ({error})"
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits is a ValueError that is no JSONDecodeError.
         problem = f"not JSON ({error})"
     raise InputError(f"{where}: {problem}; mend or remove the line")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
@@ -74,11 +103,15 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 
 def comma_separated(path: Path) -> Iterator[Row]:
-    """Rows below a line with the columns' names; every value is text, or a true or false."""
+    """Rows below a line with the columns' names; every value is text."""
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
         try:
+            names = list(reader.fieldnames or ())
+            for name in names:
+                if names.count(name) > 1:
+                    raise InputError(f"{path}, line 1: names the column {name!r} twice; rename one")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in row or None in row.values():
@@ -86,69 +119,11 @@ def comma_separated(path: Path) -> Iterator[Row]:
                         f"{where}: has more or fewer values than the first line has names; mend or "
                         "remove the line"
                     )
-                yield where, {name: _typed(name, value) for name, value in row.items()}
+                yield where, row
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(
                 f"{path}, line {reader.line_num}: not CSV in UTF-8 ({error}); mend the file"
             ) from None
-
-
-def _typed(name: str, value: str) -> object:
-    """Labels, weights and lists have types that CSV lacks."""
-    if name in ("prompt", "chosen", "rejected", "completion"):
-        return value
-    try:
-        return json.loads(value.lower() if value in ("True", "False") else value)
-    except ValueError:
-        return value
-
-
-def parquet(path: Path) -> Iterator[Row]:
-    """The rows of a Parquet file."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            rows = yield from arrow(file.iter_batches(BATCH_ROWS), str(path))
-            require_all(file.metadata, rows)
-    except UNREADABLE as error:
-        raise InputError(
-            f"{path}: not readable as Parquet ({error}); fetch the file again"
-        ) from None
-
-
-def ipc(path: Path) -> Iterator[Row]:
-    """The rows of an Arrow file, as a stream or with an index."""
-    try:
-        with pa.memory_map(str(path)) as file:
-            try:
-                reader = pa.ipc.open_stream(file)
-            except pa.ArrowInvalid:
-                reader = [*_batches(pa.ipc.open_file(file))]
-            yield from arrow(reader, str(path))
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not readable as Arrow ({error}); fetch the file again") from None
-
-
-def _batches(file: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
-    return (file.get_batch(number) for number in range(file.num_record_batches))
-
-
-def arrow(batches: Iterable[pa.RecordBatch], where: str) -> Generator[Row, None, int]:
-    """The rows of record batches, and at the end how many there were."""
-    row = 0
-    for batch in batches:
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        for place in range(batch.num_rows):
-            values = {name: _value(column[place]) for name, column in columns.items()}
-            yield f"{where}, row {row}", values
-            row += 1
-    return row
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError, LookupError, pa.ArrowException) as error:
-        return Unreadable(error)
 
 
 # By the end of a file's name.
@@ -156,7 +131,7 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": jsonl,
     ".jsonl.gz": jsonl,
     ".json": whole_json,
-    ".parquet": parquet,
+    ".parquet": arrow.parquet,
     ".csv": comma_separated,
-    ".arrow": ipc,
+    ".arrow": arrow.ipc,
 }

@@ -13,7 +13,7 @@ from preference.core.params import Data
 from preference.core.pins import require_commit
 from preference.data.formats.registry import Format, Reader
 from preference.data.sources import demo, files
-from preference.data.sources.readers import Row
+from preference.data.sources.arrow import Row
 
 SPLITS = ("train", "test")
 BATCH_ROWS = 10_000

@@ -1,71 +1,87 @@
-"""Preferences with a prompt of their own, or one that both dialogues begin with."""
+"""Preferences as texts and as messages; malformed rows are in test_formats_of_files."""
 
 from typing import Any
 
 import pytest
+from format_cases import SYSTEM, assistant, user
 
-from preference.data.formats import conversations, preference
-from preference.data.formats.example import Turn, Unusable, UnusableError
+from preference.data.formats import preference
+from preference.data.formats.example import Unusable, UnusableError
 
-
-def say(*turns: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in turns]
-
-
-ASKED = ("user", "Why?")
-YES, NO = say(("assistant", "Yes.")), say(("assistant", "No."))
-EXPECTED = conversations.row([Turn(*ASKED)], ["Yes.", "No."])
+Messages = list[dict[str, str]]
+WHERE, HERE, SURE = user("Where?"), assistant("Here."), user("Sure?")
+YES, NO = assistant("Yes."), assistant("No.")
 
 
-def test_texts_stay_texts() -> None:
-    found = preference.read({"prompt": "Why?", "chosen": "Yes.", "rejected": "No."})
-    assert found == conversations.row([Turn("", "Why?")], ["Yes.", "No."])
+def said(prompt: Messages) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["content"]) for turn in prompt]
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("prompt", "before", "expected"),
     [
-        {"prompt": say(ASKED), "chosen": YES, "rejected": NO},
-        {"prompt": "Why?", "chosen": YES, "rejected": NO},
-        {"prompt": say(ASKED), "chosen": "Yes.", "rejected": "No."},
-        {"chosen": say(ASKED) + YES, "rejected": say(ASKED) + NO},
-        {"prompt": "Why?", "chosen": say(ASKED) + YES, "rejected": say(ASKED) + NO},
-        {"prompt": None, "chosen": say(ASKED) + YES, "rejected": say(ASKED) + NO},
+        # The prompt apart from the answers.
+        ([WHERE], [], [WHERE]),
+        ("Where?", [], [WHERE]),
+        (WHERE, [], [WHERE]),
+        ([SYSTEM, WHERE, HERE, SURE], [], [SYSTEM, WHERE, HERE, SURE]),
+        # Within both dialogues.
+        (None, [WHERE], [WHERE]),
+        (None, [SYSTEM, WHERE, HERE, SURE], [SYSTEM, WHERE, HERE, SURE]),
+        # Both: all of it, its end, or its first question.
+        ([WHERE], [WHERE], [WHERE]),
+        ([WHERE, HERE, SURE], [WHERE, HERE, SURE], [WHERE, HERE, SURE]),
+        ("Where?", [SYSTEM, WHERE], [SYSTEM, WHERE]),
+        ("Where?", [SYSTEM, WHERE, HERE, SURE], [SYSTEM, WHERE, HERE, SURE]),
+        ("Sure?\n", [WHERE, HERE, SURE], [WHERE, HERE, SURE]),
+        ([SYSTEM], [SYSTEM, WHERE], [SYSTEM, WHERE]),
     ],
 )
-def test_each_layout_gives_the_same_row(row: dict[str, Any]) -> None:
-    assert preference.read(row) == EXPECTED
+def test_the_prompt_is_found(prompt: Any, before: Messages, expected: Messages) -> None:
+    found = preference.read({"prompt": prompt, "chosen": [*before, YES], "rejected": [*before, NO]})
+    assert found["prompt"] == expected
+    assert found["responses"] == ["Yes.", "No."]
+    assert found["scores"] is found["label"] is found["weight"] is found["unusable"] is None
 
 
-def test_the_prompt_of_many_turns_is_what_both_begin_with() -> None:
-    start = say(("system", "Be brief."), ASKED, ("assistant", "So."), ("user", "And?"))
-    found = preference.read({"chosen": start + YES, "rejected": start + YES})
-    turns = [Turn(turn["role"], turn["content"]) for turn in start]
-    assert found == conversations.row(turns, ["Yes.", "Yes."])
+@pytest.mark.parametrize("prompt", ["When?", "Here.", [HERE], [SYSTEM, WHERE], [WHERE, SURE]])
+def test_another_prompt_than_the_dialogues_is_refused(prompt: Any) -> None:
+    row = {
+        "prompt": prompt,
+        "chosen": [WHERE, HERE, SURE, YES],
+        "rejected": [WHERE, HERE, SURE, NO],
+    }
+    with pytest.raises(ValueError, match="prompt is not what both dialogues begin with"):
+        preference.read(row)
+
+
+def test_of_the_same_dialogue_twice_the_last_turn_is_the_answer() -> None:
+    found = preference.read({"chosen": [WHERE, YES], "rejected": [WHERE, YES]})
+    assert (found["prompt"], found["responses"]) == ([WHERE], ["Yes.", "Yes."])
 
 
 @pytest.mark.parametrize(
     ("chosen", "rejected", "reason"),
     [
-        (say(ASKED) + YES, say(("user", "Who?")) + NO, Unusable.PROMPTS_DIFFER),
-        (say(ASKED) + YES + say(ASKED) + NO, say(ASKED) + NO, Unusable.SEVERAL_TURNS),
-        (say(ASKED) + YES, [], Unusable.PROMPTS_DIFFER),
+        ([WHERE, YES], [user("When?"), NO], Unusable.PROMPTS_DIFFER),
+        ([WHERE, YES], [SYSTEM, WHERE, NO], Unusable.PROMPTS_DIFFER),
+        ([WHERE], [WHERE, NO], Unusable.ROLE_ORDER),
+        ([WHERE, YES], [WHERE, SYSTEM], Unusable.ROLE_ORDER),
+        ([], [WHERE, NO], Unusable.EMPTY_RESPONSE),
+        ([WHERE, YES, SURE, YES], [WHERE, YES, SURE], Unusable.ROLE_ORDER),
+        ([WHERE, YES, SURE, YES], [WHERE, NO], Unusable.SEVERAL_TURNS),
+        ([WHERE, YES, SURE, YES], [WHERE, NO, SURE, NO], Unusable.SEVERAL_TURNS),
     ],
 )
-def test_an_unusable_row_has_a_reason(
-    chosen: list[Any], rejected: list[Any], reason: Unusable
-) -> None:
-    with pytest.raises(UnusableError) as caught:
-        preference.read({"chosen": chosen, "rejected": rejected})
-    assert caught.value.reason is reason
+def test_why_dialogues_give_no_pair(chosen: Messages, rejected: Messages, reason: Unusable) -> None:
+    for sides in ((chosen, rejected), (rejected, chosen)):
+        with pytest.raises(UnusableError) as caught:
+            preference.read(dict(zip(("chosen", "rejected"), sides, strict=True)))
+        assert caught.value.reason is reason
 
 
-def test_a_prompt_that_is_in_no_dialogue_is_refused() -> None:
-    row = {"prompt": "Who?", "chosen": say(ASKED) + YES, "rejected": say(ASKED) + NO}
-    with pytest.raises(ValueError, match="prompt is not what both dialogues begin with"):
-        preference.read(row)
-
-
-def test_a_column_that_is_no_dialogue_is_named() -> None:
-    with pytest.raises(ValueError, match="column 'rejected': expected messages, not 7"):
-        preference.read({"chosen": YES, "rejected": 7})
+def test_an_error_names_the_column() -> None:
+    for name in ("prompt", "chosen", "rejected"):
+        row = {"prompt": [WHERE], "chosen": [YES], "rejected": [NO], name: [{"content": "a"}]}
+        with pytest.raises(ValueError, match=rf"column '{name}': message 0: no role"):
+            preference.read(row)

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import format_cases
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -294,3 +295,38 @@ def test_rows_of_batches_are_numbered_to_the_end() -> None:
     with pytest.raises(StopIteration) as caught:
         next(rows)
     assert caught.value.value == 5
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "a list"])
+def test_a_key_that_stands_twice_is_refused(kind: str, tmp_path: Path) -> None:
+    place = format_cases.write(tmp_path / "own", [format_cases.TEXTS], kind)
+    (file,) = place.iterdir()
+    file.write_bytes(file.read_bytes().replace(b'"rejected"', b'"chosen"'))
+    message = format_cases.refused(place)
+    assert message.startswith(str(file))
+    assert "the key 'chosen' stands twice in one object" in message
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "a list", "lines in .json", "csv"])
+def test_a_byte_order_mark_and_windows_line_ends_are_read(kind: str, tmp_path: Path) -> None:
+    place = format_cases.write(tmp_path / "own", [format_cases.TEXTS, format_cases.TEXTS], kind)
+    (file,) = place.iterdir()
+    ends = file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    file.write_bytes(b"\xef\xbb\xbf" + ends)
+    assert format_cases.read(place) == [format_cases.pair([format_cases.ASKED], "Here.", "No.", text="Where?")] * 2
+
+
+def test_json_may_have_its_columns_one_by_one(tmp_path: Path) -> None:
+    expected = [format_cases.pair([format_cases.ASKED], "Here.", "No.", text="Where?")] * 2
+    lists = {name: [text, text] for name, text in format_cases.TEXTS.items()}
+    numbered = {name: {"0": text, "1": text} for name, text in format_cases.TEXTS.items()}
+    for number, value in enumerate((lists, numbered)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        (place / "train.json").write_text(json.dumps(value, indent=1))
+        assert format_cases.read(place) == expected
+    (place / "train.json").write_text(json.dumps(lists | {"chosen": ["a"]}))
+    assert "other lengths (prompt: 2, chosen: 1, rejected: 2)" in format_cases.refused(place)
+    # One row, whose messages are lists, too.
+    (place / "train.json").write_text(json.dumps(format_cases.MESSAGES, indent=1))
+    assert format_cases.read(place) == [format_cases.pair([format_cases.ASKED], "Here.", "No.")]

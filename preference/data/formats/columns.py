@@ -1,0 +1,119 @@
+"""The columns of a source: what their names say, and what they hold."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from preference.core.params import Columns
+from preference.data.formats import messages
+
+# Other names of columns that can mean nothing else.
+ALIASES = {
+    "chosen_messages": "chosen",
+    "rejected_messages": "rejected",
+    "responses": "completions",
+    "loss_weight": "weight",
+}
+# Of which all rows are text, or all are messages.
+SAID = ("prompt", "chosen", "rejected", "completion", "completions", "messages")
+# What tables without types have as text, such as CSV.
+TYPED = ("label", "weight", "scores", "completions")
+# What columns are called that carry meaning: left out, the data would be read as other data.
+PROMPTS = (
+    *("prompt", "instruction", "instructions", "input", "inputs", "question", "query", "context"),
+    *("system", "system_prompt", "history", "conversation", "conversations", "messages"),
+    *("dialogue", "dialog", "post", "document", "tools"),
+)
+LABELS = ("label", "labels", "preference", "winner", "choice", "better")
+SCORES = ("score", "rating", "margin", "reward", "weight")
+PROMPT = "a prompt or a part of one"
+
+
+class Names:
+    """Which of a source's columns are which, by the names that formats have.
+
+    Attributes:
+        given: the source's columns by ours, as params say.
+        taken: all that params name.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self.given, self.taken = columns.given, columns.taken
+
+    def of(self, source: Collection[str]) -> dict[str, list[str]]:
+        """The source's columns by our names; those without one keep their own."""
+        found = {name: [name] for name in source if name not in self.taken}
+        # A later row may lack some of those to be joined.
+        there = {n: [one for one in listed if one in source] for n, listed in self.given.items()}
+        found |= {name: columns for name, columns in there.items() if columns}
+        alone = "label" in found and "completion" not in found
+        whole = {"conversations": "messages" if alone else "prompt"}
+        for other, name in (ALIASES | whole).items():
+            if other in found and name not in found:
+                found[name] = found.pop(other)
+        return found
+
+
+def value(name: str, columns: list[str], source: Mapping[str, Any]) -> Any:
+    """What a row has in the columns that one of ours is made of.
+
+    Raises:
+        ValueError: those to be joined are no texts, or messages are spelt as no JSON.
+    """
+    found = source[columns[0]]
+    if len(columns) > 1:
+        values = [source[column] for column in columns]
+        if not all(isinstance(one, str | None) for one in values):
+            raise ValueError(f"data.columns: {name}: only texts can be joined")
+        found = "\n\n".join(filter(None, values))
+    if not isinstance(found, str):
+        return found
+    return _typed(found) if name in TYPED else messages.parsed(found)
+
+
+class Kinds:
+    """Whether a column is text or messages, which all rows of a source agree on."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def require_same(self, row: Mapping[str, Any]) -> None:
+        """Raise ValueError where a column is another than in the rows before."""
+        for name, value in row.items():
+            if name in SAID and (kind := _kind(value)):
+                before = self._found.setdefault(name, kind)
+                if kind != before:
+                    raise ValueError(f"column {name!r} is {kind} here, and {before} in rows before")
+
+
+def _kind(value: object) -> str:
+    """`text` or `messages`; empty where that is not to be seen."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list):
+        return _kind(value[0]) if value else ""
+    return "messages" if isinstance(value, Mapping) else ""
+
+
+def _typed(text: str) -> object:
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text or "null")
+    except (ValueError, RecursionError):
+        return text
+
+
+def meaning(name: str) -> str:
+    """What a column looks like by its name; empty where it looks like nothing."""
+    word = name.lower()
+    if word in PROMPTS:
+        return PROMPT
+    if word in LABELS:
+        return "a label"
+    parts = word.replace("-", "_").split("_")
+    return "a score" if any(part.removesuffix("s") in SCORES for part in parts) else ""
+
+
+def missing(columns: Collection[str], row: Collection[str]) -> str:
+    """That a row lacks some columns, and which it has."""
+    word = "column" if len(columns) == 1 else "columns"
+    return f"no {word} {', '.join(map(repr, columns))} (it has {', '.join(row) or 'none'})"
