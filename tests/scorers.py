@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from preference.model.batches import Batch
-from preference.model.scorer import Abilities, ResponseLogps
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 
 PACKED = Abilities("packed", bare_output=True)
 

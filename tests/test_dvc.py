@@ -76,6 +76,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "runtime.checkpoint_minutes": (0, set()),
     "runtime.deterministic": (True, set()),
     "runtime.tensorboard": (True, set()),
+    "runtime.shortcuts": (False, set()),
 }
 
 

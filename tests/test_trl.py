@@ -20,7 +20,8 @@ from trl import DPOConfig, DPOTrainer
 
 from preference.model import batches
 from preference.model.batches import Layout
-from preference.model.scorer import Abilities, ResponseLogps
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 from preference.objectives.registry import named
 
 MAX_LENGTH = 18

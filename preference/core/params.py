@@ -244,6 +244,7 @@ class Runtime(Section):
     checkpoint_minutes: NonNegative | None = 5
     deterministic: bool = False
     tensorboard: bool = False
+    shortcuts: bool = True
 
 
 class Params(Section):

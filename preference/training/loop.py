@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from transformers import get_linear_schedule_with_warmup
 from preference.core.errors import InputError
 from preference.core.params import Optimization
 from preference.core.progress import bar
-from preference.model import cpu
+from preference.model import cpu, probe
 from preference.model.scorer import ResponseLogps
 from preference.objectives.objective import Task
+from preference.runtime import processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
 from preference.store.scores import Metrics
@@ -46,6 +48,7 @@ def fit(
 
     Raises:
         InputError: the loss or the gradient is not finite; the message names the step and the rows.
+            Or the scorer's shortcuts turn out to change this model's numbers.
         signals.Stopped: a signal asked for it; the state is kept.
     """
     items, step_size = len(task.items), _step_size(task, settings)
@@ -79,6 +82,7 @@ def fit(
                 if position != saved:
                     session.checkpoints.save(position, update.schedule, record.place)
                 session.stop_if_asked()
+            _require_exact(update.model, scorer, task, session)
             record.add_epoch(epoch + 1, evaluate(update.model))
             position = Position(epoch + 1, 0, record.step)
         save(update.model)
@@ -134,6 +138,29 @@ class _Update:
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()
         return {"loss": loss, "learning_rate": rate, "grad_norm": norm}
+
+
+def _require_exact(model: nn.Module, scorer: ResponseLogps, task: Task, session: Session) -> None:
+    """Stop if shortcuts that were exact before training change the trained model's numbers.
+
+    Training was with them, so the evaluation alone cannot be saved, nor can checkpoints.
+
+    Args:
+        model: the scorer, as `accelerator` has made it: sharded weights work in no other.
+    """
+    accelerator, longest = session.accelerator, task.examples.longest
+    whole = not processes.sharded(accelerator)
+    # Past autocast, which is wrapped around the scorer.
+    run = partial(ResponseLogps.forward, scorer) if whole else model
+    precision = "no" if whole else accelerator.mixed_precision
+    found = processes.agreed(accelerator, probe.changed(scorer, run, longest, precision))
+    if found:
+        session.checkpoints.done()
+        raise InputError(
+            f"{session.stage}: the shortcuts ({scorer.abilities}) no longer give this model's own "
+            f"numbers, they {found} after training; set runtime.shortcuts: false in params.yaml "
+            "and start again (what was kept to go on from is removed)"
+        )
 
 
 def _step_size(task: Task, settings: Optimization) -> int:

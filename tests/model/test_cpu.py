@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from preference.model import batches, cpu
-from preference.model.scorer import Abilities, ResponseLogps
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples
 
 ALONE = Accelerator(cpu=True)

@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from preference.model import base, loading, saving
-from preference.model.scorer import Abilities, ResponseLogps
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 from preference.store import checksums
 
 

@@ -1,26 +1,17 @@
 """Log-probabilities of both layouts against a loop over single sequences."""
 
-from collections.abc import Callable
-
 import naive
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from preference.model import batches
 from preference.model.batches import Layout
-from preference.model.scorer import Abilities, ResponseLogps, probe
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples, Ragged
 
 LAYOUTS: tuple[Layout, ...] = ("plain", "shared", "packed")
@@ -141,60 +132,6 @@ def test_bf16_gradients_are_as_near_to_float32_as_the_slow_layouts_are(kind: str
     slow = (gradient("plain", bf16=True) - exact).norm() / exact.norm()
     fast = (gradient("packed", bf16=True) - exact).norm() / exact.norm()
     assert 0 < fast < 1.5 * slow < 0.05
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_probe_finds_the_shortcuts_exact(kind: str) -> None:
-    assert probe(MODELS[kind](), 40) == Abilities("packed", bare_output=True)
-
-
-def mistral_with_window() -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = MistralConfig(**naive.LLAMA_SIZE, sliding_window=8)
-    return MistralForCausalLM(config).eval()
-
-
-def gemma2_with_soft_caps() -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = Gemma2Config(
-        **naive.LLAMA_SIZE, head_dim=4, sliding_window=64, final_logit_softcapping=1.0
-    )
-    return Gemma2ForCausalLM(config).eval()
-
-
-def bloom_with_distances() -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = BloomConfig(
-        vocab_size=naive.VOCABULARY, hidden_size=16, n_layer=2, n_head=4, initializer_range=0.3
-    )
-    return BloomForCausalLM(config).eval()
-
-
-@pytest.mark.parametrize(
-    ("make", "expected_abilities"),
-    [
-        (mistral_with_window, Abilities("plain", bare_output=True)),
-        (gemma2_with_soft_caps, Abilities("plain", bare_output=False)),
-        (bloom_with_distances, Abilities("plain", bare_output=True)),
-    ],
-)
-def test_probe_refuses_a_shortcut_that_changes_numbers(
-    make: Callable[[], PreTrainedModel], expected_abilities: Abilities
-) -> None:
-    model = make()
-    abilities = probe(model, 40)
-    assert abilities == expected_abilities
-    pairs = naive.make_pairs(naive.random_texts(20, longest=18), 40)
-    expected = naive.score(model, pairs)
-    sums, _ = scored(model, pairs, abilities)
-    np.testing.assert_allclose(sums, expected.logps, rtol=1e-5)
-
-
-def test_probe_leaves_the_model_as_it_was() -> None:
-    model = naive.gpt2().train()
-    probe(model, 20)
-    assert model.training
-    assert all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize("kind", MODELS)

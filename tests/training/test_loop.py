@@ -12,13 +12,14 @@ import torch
 from accelerate.state import AcceleratorState
 from settings import train
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from preference.core.errors import InputError
 from preference.core.params import Optimization, Train
 from preference.model import batches, loading
 from preference.model.batches import Layout
-from preference.model.scorer import Abilities, ResponseLogps, open_model
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
 from preference.objectives.losses.kto import metrics as kto_metrics
 from preference.objectives.objective import Objective, Task
@@ -345,3 +346,26 @@ def test_every_step_in_bf16_sees_the_weights_of_the_step_before(tmp_path: Path) 
     after = scored(scorer)
     assert not torch.allclose(after, before, rtol=0.05)
     torch.testing.assert_close(after, scored(ResponseLogps(fresh, scorer.abilities)))
+
+
+def test_shortcuts_that_trained_weights_show_to_be_wrong_stop_it(tmp_path: Path) -> None:
+    """A soft cap that the output layer alone does not know of."""
+    torch.manual_seed(0)
+    size = {key: value for key, value in naive.LLAMA_SIZE.items() if key != "initializer_range"}
+    config = Gemma2Config(**size, head_dim=4, final_logit_softcapping=30.0)
+    pairs = naive.make_pairs(naive.random_texts(8), 30)
+    session = sessions.make(minutes=60)
+    with pytest.raises(InputError) as raised:
+        loop.fit(
+            ResponseLogps(Gemma2ForCausalLM(config), Abilities("plain", bare_output=True)),
+            sft.task(pairs),
+            train_settings(epochs=30, learning_rate=0.1, batch_size=8, grad_accum_steps=1),
+            session,
+            evaluate=lambda model: {},
+            curves=tmp_path,
+        )
+    message = str(raised.value)
+    assert "test: the shortcuts (plain rows, output layer at scored positions only)" in message
+    assert "set runtime.shortcuts: false in params.yaml and start again" in message
+    # It would go on with weights that were trained with them.
+    assert not list(Path(".checkpoints").glob("*"))

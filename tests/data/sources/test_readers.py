@@ -313,7 +313,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(kind: str, tmp_path: P
     (file,) = place.iterdir()
     ends = file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     file.write_bytes(b"\xef\xbb\xbf" + ends)
-    assert format_cases.read(place) == [format_cases.pair([format_cases.ASKED], "Here.", "No.", text="Where?")] * 2
+    assert (
+        format_cases.read(place)
+        == [format_cases.pair([format_cases.ASKED], "Here.", "No.", text="Where?")] * 2
+    )
 
 
 def test_json_may_have_its_columns_one_by_one(tmp_path: Path) -> None:

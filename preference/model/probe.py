@@ -1,0 +1,253 @@
+"""Which shortcuts give a model's own numbers, found out by trying.
+
+No list of architectures tells it: a sliding window, a bias by distance, a soft-capped or scaled
+output would change the numbers silently. On fresh weights they hardly show: attention looks
+everywhere alike, and a cap at 30 does nothing to logits of 0.1. A trial enlarges what is small
+(see `enlarging`).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from preference.core.errors import first_line
+from preference.model import batches, enlarging
+from preference.model.batches import Batch, Layout
+from preference.store.examples import Examples, Index, Ragged
+
+SHORT = 64  # tokens of a trial that is not about length
+SCORED = 32  # tokens of a response that are looked at, from its first to its last
+# How far rounding may go, as a share of the largest log-probability. In float32 a shortcut has to
+# be the same function: rounding was seen to come to 1e-5, at 80 layers, and windows, caps and
+# biases to 3e-3 at least. Autocast rounds each product to 8 bits (bf16) or 11 (fp16), which came to
+# 0.03 (bf16, 48 layers): there a trial shows that a shortcut works at all.
+ROUNDING = {"no": 5e-5, "bf16": 0.1, "fp16": 0.02}
+TRAINED = 5e-4  # at least, for weights from training: a false alarm would cost what it took
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ROWS: dict[Layout, str] = {
+    "plain": "plain rows",
+    "shared": "shared prompts",
+    "packed": "packed rows",
+}
+OUTPUT = "output layer at scored positions only"
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """Which shortcuts give this model's own numbers (see `choose`).
+
+    Attributes:
+        layout: how rows are laid out; responses share their prompt in all but `plain`.
+        bare_output: its logits are the output layer of the base model's hidden states and no
+            more, so they can be had for the scored positions alone.
+    """
+
+    layout: Layout
+    bare_output: bool
+
+    def __str__(self) -> str:
+        return f"{ROWS[self.layout]}, {OUTPUT if self.bare_output else 'all logits'}"
+
+
+PLAIN = Abilities("plain", bare_output=False)
+
+
+class Scorer(Protocol):
+    """A `scorer.ResponseLogps`."""
+
+    model: PreTrainedModel
+    abilities: Abilities
+
+    def take(self, abilities: Abilities) -> None: ...
+
+    def __call__(self, batch: Batch) -> Any: ...
+
+
+class _RefusedError(Exception):
+    """Why a shortcut is not granted."""
+
+
+@torch.no_grad()
+def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Abilities:
+    """Find out which shortcuts are exact for a model, and say so; the scorer stays as it is.
+
+    Random tokens are scored with a shortcut, side by side, and without, each response by itself.
+    Where the numbers differ by more than rounding, in float32 or in the precision in use, or the
+    model refuses, the plain way is taken. Layouts are tried at full length, where a window would
+    show: packed on a CPU, where a call a row costs next to nothing, else shared.
+
+    Args:
+        longest: tokens of the longest sequence that the model will see.
+        name: the model's, for the message.
+        precision: what autocast will compute in; "no" is float32.
+    """
+    granted, largest, refused = PLAIN, 0.0, list[str]()
+    short, full = (_texts(scorer.model, tokens) for tokens in (min(longest, SHORT), longest))
+    layouts = _layouts(scorer.model)
+    trials: list[tuple[dict[str, Any], Examples, str, str]] = [
+        ({"bare_output": True}, short, OUTPUT, "a soft cap, scaled logits?"),
+        *(({"layout": x}, full, ROWS[x], "a window, a bias by distance?") for x in layouts),
+    ]
+    try:
+        with _evaluating(scorer), enlarging.enlarged(scorer.model):
+            for change, texts, label, guess in trials:
+                if granted.layout != "plain":
+                    break
+                tried = replace(granted, **change)
+                try:
+                    found = _compare(scorer, texts, granted, tried, precision, guess)
+                    granted, largest = tried, max(largest, found)
+                except _RefusedError as why:
+                    refused.append(f"not {label}: {why}")
+        if not layouts:
+            refused.append(f"not {ROWS['shared']}: its attention is eager")
+    except enlarging.ImpossibleError as why:
+        refused.append(f"nothing else can be tried: {why}")
+    same = f"the model's own numbers to {largest:.0e}" if granted != PLAIN else ""
+    logging.info("%s: %s", name, "; ".join(filter(None, [str(granted), same, *refused])))
+    return granted
+
+
+@torch.no_grad()
+def changed(scorer: Scorer, run: Callable[[Batch], Tensor], longest: int, precision: str) -> str:
+    """What is wrong, if the shortcuts in use are no longer exact; the weights stay as they are.
+
+    Lengths were looked at before the training, and weights do not change what they do.
+
+    Args:
+        run: what computes the scorer's forward pass.
+        precision: which it does that in.
+    """
+    granted = scorer.abilities
+    if granted == PLAIN:
+        return ""
+    texts = _texts(scorer.model, min(longest, SHORT))
+    with _evaluating(scorer):
+        found = _difference(scorer, run, texts, PLAIN, granted)
+    # Numbers that are not finite are told where they are used.
+    return f"differ by {found:.2g}" if found > max(TRAINED, ROUNDING[precision]) else ""
+
+
+def _layouts(model: PreTrainedModel) -> list[Layout]:
+    """Which are worth a trial.
+
+    Eager attention adds its mask to the scores, where a boolean one would be wrong, and other
+    attention than the model's own is not asked of a model that asks for it.
+    """
+    if model.config._attn_implementation == "eager":
+        return []
+    return ["packed", "shared"] if model.device.type == "cpu" else ["shared"]
+
+
+@contextmanager
+def _evaluating(scorer: Scorer) -> Iterator[None]:
+    """Without dropout; afterwards the scorer is as it was."""
+    training, abilities = scorer.model.training, scorer.abilities
+    scorer.model.eval()
+    try:
+        yield
+    finally:
+        scorer.take(abilities)
+        scorer.model.train(training)
+
+
+def _compare(
+    scorer: Scorer,
+    texts: Examples,
+    trusted: Abilities,
+    tried: Abilities,
+    precision: str,
+    guess: str,
+) -> float:
+    """The largest difference in float32, if it and that in the precision in use are rounding.
+
+    Raises:
+        _RefusedError: they are more, or the model takes no such inputs.
+    """
+    found = []
+    for kind in dict.fromkeys(["no", precision]):
+        dtype = AUTOCAST.get(kind)
+        device = scorer.model.device.type
+        try:
+            with torch.autocast(device, dtype) if dtype else nullcontext():
+                found.append(_difference(scorer, scorer, texts, trusted, tried))
+        # How models and their attention say that they do not know an argument or a shape.
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            if should_reduce_batch_size(error):
+                raise
+            raise _RefusedError(first_line(error)) from None
+        if not found[-1] <= ROUNDING[kind]:
+            under = "" if kind == "no" else f" in {kind}"
+            raise _RefusedError(f"differ by {found[-1]:.2g}{under} ({guess})")
+    return found[0]
+
+
+def _difference(
+    scorer: Scorer,
+    run: Callable[[Batch], Tensor],
+    texts: Examples,
+    trusted: Abilities,
+    tried: Abilities,
+) -> float:
+    """How far the two ways are apart, as a share of the largest log-probability of a token.
+
+    The trusted one takes each response by itself, so that no other can have an influence.
+    """
+    device = scorer.model.device
+    prompts, responses = texts.index.prompt_of, np.arange(len(texts.responses))
+    together = np.split(responses, np.flatnonzero(np.diff(prompts)) + 1)
+
+    def logps(items: list[np.ndarray], abilities: Abilities) -> Tensor:
+        scorer.take(abilities)
+        return run(_by_token(batches.make(texts, items, abilities.layout)).to(device)).float()
+
+    found = logps(together, tried)
+    expected = torch.cat([logps([one], trusted) for one in np.split(responses, len(responses))])
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _by_token(batch: Batch) -> Batch:
+    """The same inputs, with some tokens of each response scored, each as if it were a response."""
+    ends = batch.counts.cumsum(0).tolist()
+    chosen = torch.cat(
+        [
+            torch.linspace(end - count, end - 1, min(count, SCORED)).long()
+            for end, count in zip(ends, batch.counts.tolist(), strict=True)
+        ]
+    )
+    return replace(
+        batch,
+        predicted_from=batch.predicted_from[chosen],
+        targets=batch.targets[chosen],
+        response=torch.arange(len(chosen)),
+        counts=torch.ones(len(chosen), dtype=batch.counts.dtype),
+    )
+
+
+def _texts(model: PreTrainedModel, longest: int) -> Examples:
+    """Random tokens: two short responses to a short prompt, and two to one of half the length."""
+    generator = np.random.default_rng(0)
+    head = model.get_output_embeddings()
+    vocabulary = min(
+        model.get_input_embeddings().num_embeddings, getattr(head, "out_features", 2**31)
+    )
+    half = max(1, longest // 2)
+    short = min(half, 16)
+    prompts, responses = (
+        Ragged.of(generator.integers(vocabulary, size=sum(n), dtype=np.int32), np.array(n))
+        for n in (
+            (max(1, short // 2), max(1, longest - half)),
+            (short, max(1, short // 2), max(1, half // 2), half),
+        )
+    )
+    prompt_of, pairs = np.array([0, 0, 1, 1]), np.array([[0, 1], [2, 3]])
+    index = Index(np.arange(2), prompt_of, pairs, np.full(4, -1), np.ones(4))
+    return Examples(index, prompts, responses, prompts.lengths[prompt_of])
