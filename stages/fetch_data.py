@@ -17,18 +17,18 @@ def main(args: Namespace) -> None:
     data = params.load().data
     with replacing(OUT) as directory:
         for split in registry.SPLITS:
-            found, batches = registry.raw(data, split)
+            found, schema, batches = registry.raw(data, split)
             file, rows = directory / f"{split}.parquet", 0
-            metadata = {SOURCE: registry.name(data), FORMAT: found.name}
+            metadata = {SOURCE: registry.name(data), FORMAT: found}
             with (
-                writing(file, found.schema.with_metadata(metadata)) as writer,
+                writing(file, schema.with_metadata(metadata)) as writer,
                 bar(f"fetch {split}", None, "rows") as progress,
             ):
                 for batch in batches:
                     writer.write_batch(batch)
                     progress.update(batch.num_rows)
                     rows += batch.num_rows
-            logging.info("%s: %d rows, format %s", OUT / file.name, rows, found.name)
+            logging.info("%s: %d rows, format %s", OUT / file.name, rows, found)
 
 
 if __name__ == "__main__":

@@ -130,14 +130,18 @@ def prepared(
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     changes = {"source": str(source.parent), "train_pairs": None, "max_length": 10_000, **settings}
     data = Data.model_validate(PARAMS["data"] | changes)
-    found, batches = registry.raw(data, "train")
+    return prepared_data(data, directory, all_turns=all_turns)
+
+
+def prepared_data(data: Data, directory: Path, *, all_turns: bool = False) -> Examples:
+    """Fetch and prepare the training split of a source, with the tokenizer in `base`."""
+    _, schema, batches = registry.raw(data, "train")
     raw, out = directory / "raw.parquet", directory / "prepared.parquet"
-    with writing(raw, found.schema) as writer:
+    with writing(raw, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    loaded = tokens.load(directory / "base")
     table = RawTable(raw, data)
-    encoder = Encoder(loaded, data, table.template, all_turns=all_turns)
+    encoder = Encoder(tokens.load(directory / "base"), data, table.template, all_turns=all_turns)
     prepare(table, out, encoder, wanted=None, seen=Seen())
     return examples.read(out)
 

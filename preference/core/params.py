@@ -101,13 +101,37 @@ def _listed(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else value or []
 
 
+Place = Annotated[str, Field(min_length=1)]
+FormatName = Literal["auto", "dialogues", "preference", "labelled", "ranked"]
+
+
+class Source(Section):
+    """One of several sources, as `data` has the only one.
+
+    Attributes:
+        title: what metrics call it.
+        share: of its rows that are taken, evenly spread over all.
+        cap: how many training rows to take at most.
+    """
+
+    title: Annotated[str, Field(min_length=1)]
+    source: Place | list[Place]
+    revision: str | None = None
+    name: str | None = None
+    splits: Splits = Splits()
+    format: FormatName = "auto"
+    columns: Columns = Columns()
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    cap: Count | None = None
+
+
 class Data(Section):
-    source: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]]
+    source: Place | list[Place] | Annotated[list[Source], Field(min_length=2)]
     revision: str | None
     # A configuration of a Hub dataset, and what it calls its splits.
     name: str | None
     splits: Splits
-    format: Literal["auto", "dialogues", "preference", "labelled", "ranked"]
+    format: FormatName
     columns: Columns
     rankings: Rankings
     # auto: messages by the tokenizer's own chat template, texts as they are.
@@ -125,6 +149,20 @@ class Data(Section):
     # One token alone has nothing before it, so it could not be scored.
     max_length: Annotated[int, Field(ge=2)]
     demo: Demo
+
+    @property
+    def sources(self) -> list[Source]:
+        """All of them; a single one has no title that metrics would show."""
+        several = [one for one in self.source if isinstance(one, Source)]
+        keys = {key: getattr(self, key) for key in Source.model_fields.keys() & vars(self).keys()}
+        return several or [Source(title="data", **keys)]
+
+    @model_validator(mode="after")
+    def _sources_are_told_apart(self) -> "Data":
+        titles = [source.title for source in self.sources]
+        if twice := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"source: {', '.join(twice)}: each source needs a title of its own")
+        return self
 
     @model_validator(mode="after")
     def _demo_makes_enough(self) -> "Data":

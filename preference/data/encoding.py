@@ -102,6 +102,7 @@ class Encoder:
         shown = [examples[place] for place in kept]
         columns = {
             "row": [rows[place] for place in kept],
+            "source": [e.source for e in shown],
             "labels": [e.labels or [None] * len(e.responses) for e in shown],
             "weights": [e.weights or [None] * len(e.responses) for e in shown],
             "chosen": [[chosen for chosen, _ in e.pairs] for e in shown],

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -67,16 +68,19 @@ class RawTable:
         for row, values in enumerate(self._values()):
             try:
                 if self._format is conversations:
-                    yield row, conversations.read(values, self._settings.rankings)
+                    found = conversations.read(values, self._settings.rankings)
                 else:
-                    yield row, self._format.read(values)
+                    found = self._format.read(values)
+                if isinstance(found, Example):
+                    found = found._replace(source=values.get("source"))
+                yield row, found
             except (ValueError, TypeError, AttributeError) as error:
                 raise InputError(f"{self.path}, row {row}: {first_line(error)}; mend it") from None
 
-    def _values(self) -> Iterator[dict[str, object]]:
+    def _values(self) -> Iterator[dict[str, Any]]:
         # Group by group, each whole before its rows are used: the reader fills a column up from the
         # next group where damage has hidden values, and the end may never be read.
-        names, file = self._format.SCHEMA.names, self._file
+        names, file = self._file.schema_arrow.names, self._file
         for number in range(file.num_row_groups):
             try:
                 group = file.read_row_group(number, columns=names)

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import stats
 
-from preference.evaluation.metrics import pair_metrics
-from preference.store.scores import Scores, pair_margins
+from preference.store.scores import Scores, mean, pair_margins
 
 CONFIDENCE = 0.95
 
@@ -73,19 +72,24 @@ def mean_difference(before: np.ndarray, after: np.ndarray) -> Difference:
 
 
 def summary(scores: Scores, normalize: bool) -> dict[str, float | str]:
-    """Pair metrics with their 95% intervals, and what they were computed with."""
+    """Pair metrics with their 95% intervals, of all and by source, and their context."""
     margins = pair_margins(scores, normalize)
-    values = pair_metrics(scores, normalize)
+    found: dict[str, float | str] = {**_estimates(margins), **scores.context}
+    for title, inside in scores.index.by_source().items():
+        found |= {f"{title}: {key}": value for key, value in _estimates(margins[inside]).items()}
+    return found
+
+
+def _estimates(margins: np.ndarray) -> dict[str, float]:
     accuracy, margin = share_interval(margins > 0), mean_interval(margins)
     return {
-        "pairs": len(scores.index.pairs),
-        "pair_acc": values["pair_acc"],
+        "pairs": len(margins),
+        "pair_acc": mean(margins > 0),
         "pair_acc_low": accuracy.low,
         "pair_acc_high": accuracy.high,
-        "margin": values["margin"],
+        "margin": mean(margins),
         "margin_low": margin.low,
         "margin_high": margin.high,
-        **scores.context,
     }
 
 

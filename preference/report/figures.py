@@ -136,10 +136,13 @@ def _kinds(results: Results) -> list[Figure]:
 
     by_length = accuracy("tokens, against the rejected response", analysis.length_groups(longer))
     by_turns = accuracy("turns", analysis.turn_groups(turns))
-    return [
+    found = [
         Figure("By how much longer the chosen response is", by_length),
         Figure("By the human's turns", by_turns),
     ]
+    if sources := [(t, inside) for t, inside in scores.index.by_source().items() if inside.any()]:
+        found.append(Figure("By source", accuracy("source", sources)))
+    return found
 
 
 def _calibration(results: Results) -> list[Figure]:

@@ -48,6 +48,7 @@ class Index:
         pairs: (pairs, 2); the responses chosen and rejected.
         labels: (responses,); 1 desirable, 0 undesirable, -1 where the data do not say.
         weights: (responses,); how much each counts where responses are trained on one by one.
+        sources: (prompts,); titles of where each comes from; None where there is one source.
     """
 
     rows: np.ndarray
@@ -55,11 +56,19 @@ class Index:
     pairs: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    sources: np.ndarray | None = None
 
     @property
     def pair_rows(self) -> np.ndarray:
         """The row of the raw table that each pair comes from, (pairs,)."""
         return self.rows[self.prompt_of[self.pairs[:, 0]]]
+
+    def by_source(self) -> dict[str, np.ndarray]:
+        """Which pairs come from each source, (pairs,) booleans; nothing where there is one."""
+        if self.sources is None:
+            return {}
+        of_pairs = self.sources[self.prompt_of[self.pairs[:, 0]]]
+        return {title: of_pairs == title for title in sorted(set(self.sources))}
 
     def by_label(self) -> tuple[np.ndarray, np.ndarray]:
         """The desirable and the undesirable responses.
@@ -93,6 +102,9 @@ class Index:
         in_pairs = np.bincount(prompts, minlength=len(self.rows))
         return {
             "row": pa.array(self.rows, pa.int64()),
+            "source": pa.nulls(len(self.rows), pa.string())
+            if self.sources is None
+            else pa.array(self.sources, pa.string()),
             "labels": lists(pa.array(self.labels == 1, mask=self.labels < 0), counts),
             "weights": lists(pa.array(self.weights, pa.float32()), counts),
             "chosen": lists(sides[0], in_pairs),
@@ -107,7 +119,10 @@ class Index:
         first = np.repeat(np.cumsum(counts) - counts, in_pairs)
         pairs = np.stack([chosen + first, found["rejected"][1] + first], axis=1)
         weights = np.where(np.isnan(weights), np.float32(1), weights)
-        return Index(rows, np.repeat(np.arange(len(rows)), counts), pairs, labels, weights)
+        (sources,) = found["source"]
+        known = None if all(source is None for source in sources) else sources
+        prompt_of = np.repeat(np.arange(len(rows)), counts)
+        return Index(rows, prompt_of, pairs, labels, weights, known)
 
 
 @dataclass(frozen=True)

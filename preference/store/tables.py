@@ -39,9 +39,11 @@ SOURCE, FORMAT = "data", "format"
 TEMPLATE, END = "template", "end"
 
 # A row is a prompt with its responses. `chosen` and `rejected` are places among these, an entry a
-# pair; a label that the data do not give is null, and so is a weight, which then is 1.
+# pair; a label that the data do not give is null, and so is a weight, which then is 1. Where there
+# are several sources, each row has the title of its own, else null.
 INDEX = {
     "row": pa.int64(),
+    "source": pa.string(),
     "labels": pa.list_(pa.bool_()),
     "weights": pa.list_(pa.float32()),
     "chosen": pa.list_(pa.int32()),

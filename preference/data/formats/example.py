@@ -21,6 +21,7 @@ class Example(NamedTuple):
         pairs: chosen and rejected, as places among the responses.
         labels: whether each response is desirable; None where the row does not say.
         weights: how much each counts where responses are trained on one by one.
+        source: title of the one of several that it comes from.
         by_common_prefix: that the prompt is a guess: what two texts begin with alike.
     """
 
@@ -31,6 +32,7 @@ class Example(NamedTuple):
     labels: tuple[bool | None, ...] = ()
     weights: tuple[float | None, ...] = ()
     by_common_prefix: bool = False
+    source: str | None = None
 
     @property
     def prompt(self) -> str:

@@ -173,8 +173,10 @@ def of(schema: pa.Schema, path: Path) -> ModuleType:
     Raises:
         InputError: no stage writes such columns.
     """
+    # Of a mixture, rows have their source beside the rest.
+    columns = [field for field in schema if field.name != "source"]
     for known in RAW_TABLES:
-        if schema.equals(known.SCHEMA):
+        if pa.schema(columns).equals(known.SCHEMA):
             return known
     raise InputError(
         f"{path}: has columns {', '.join(f'{f.name} ({f.type})' for f in schema)}, as no stage "

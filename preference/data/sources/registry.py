@@ -9,31 +9,50 @@ from typing import Any, TypeGuard
 import pyarrow as pa
 
 from preference.core.errors import InputError
-from preference.core.params import Data
+from preference.core.params import Data, Demo, Source
 from preference.core.pins import require_commit
+from preference.data.formats import conversations, hh
 from preference.data.formats.registry import Format, Reader
 from preference.data.sources import demo, files
 from preference.data.sources.arrow import Row
+from preference.data.sources.mixture import mixed
 
 SPLITS = ("train", "test")
 BATCH_ROWS = 10_000
 
 
-def raw(data: Data, split: str) -> tuple[Format, Iterator[pa.RecordBatch]]:
-    """The rows of one split, `train` or `test`: their format, and batches of its schema.
+def raw(data: Data, split: str) -> tuple[str, pa.Schema, Iterator[pa.RecordBatch]]:
+    """The rows of one split, `train` or `test`: format, schema, and batches of it.
 
     Raises:
-        InputError: the source does not exist, is not pinned, cannot be reached, has no rows, or
+        InputError: a source does not exist, is not pinned, cannot be reached, has no rows, or
             holds one that its format does not allow.
     """
-    rows = _rows(data, split)
+    sources = data.sources
+    if len(sources) == 1:
+        found, rows = _read(sources[0], data.demo, split)
+        return found.name, found.schema, _batched(rows, found.schema)
+    formats = [_read(source, data.demo, split)[0] for source in sources]
+    names = " + ".join(dict.fromkeys(one.name for one in formats))
+    alike = all(one.schema.equals(formats[0].schema) for one in formats)
+    schema = formats[0].schema if alike else conversations.SCHEMA
+
+    def read(source: Source) -> Iterator[dict[str, Any]]:
+        found, rows = _read(source, data.demo, split)
+        return rows if found.schema.equals(schema) else map(hh.as_turns, rows)
+
+    titled = schema.append(pa.field("source", pa.string()))
+    return names, titled, _batched(mixed(sources, split, read), titled)
+
+
+def _read(source: Source, settings: Demo, split: str) -> tuple[Format, Iterator[dict[str, Any]]]:
+    """The format of a source, and its rows in it."""
+    rows = _rows(source, settings, split)
     first = next(rows, None)
     if first is None:
-        raise InputError(f"params.yaml: data.source: {data.source!r}: {split} has no rows")
-    where, values = first
-    reader = Reader(data.format, data.columns, values, where)
-    found = (reader.read(values, where) for where, values in chain([first], rows))
-    return reader.format, _batched(found, reader.format.schema)
+        raise InputError(f"params.yaml: data.source: {source.source!r}: {split} has no rows")
+    reader = Reader(source.format, source.columns, first[1], first[0])
+    return reader.format, (reader.read(row, where) for where, row in chain([first], rows))
 
 
 def _batched(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -41,25 +60,31 @@ def _batched(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.R
         yield pa.RecordBatch.from_pylist(chunk, schema=schema)
 
 
-def _rows(data: Data, split: str) -> Iterator[Row]:
-    if data.source == "demo":
-        rows = enumerate(demo.rows(split, data.demo))
+def _rows(source: Source, settings: Demo, split: str) -> Iterator[Row]:
+    if source.source == "demo":
+        rows = enumerate(demo.rows(split, settings))
         return ((f"demo, row {i}", {"chosen": a, "rejected": b}) for i, (a, b) in rows)
-    word = getattr(data.splits, split)
-    if not _may_be_hub_id(data.source):
-        return files.read(data.source, word)
-    commit = require_commit(data.source, data.revision, "params.yaml: data.source", "data.revision")
+    word = getattr(source.splits, split)
+    if not _may_be_hub_id(source.source):
+        return files.read(source.source, word)
+    commit = require_commit(
+        source.source, source.revision, "params.yaml: data.source", "data.revision"
+    )
     # Only this source needs the imports, which cost about a second.
     from preference.data.sources import datasets
 
-    return datasets.read(data.source, commit, data.name, word)
+    return datasets.read(source.source, commit, source.name, word)
 
 
 def name(data: Data) -> str:
     """What metrics say of where the dialogues come from; no path, which would tell of a machine."""
-    if data.source == "demo":
+    return " + ".join(map(_name, data.sources))
+
+
+def _name(source: Source) -> str:
+    if source.source == "demo":
         return "demo"
-    return f"{data.source}@{data.revision}" if _may_be_hub_id(data.source) else "files"
+    return f"{source.source}@{source.revision}" if _may_be_hub_id(source.source) else "files"
 
 
 def _may_be_hub_id(source: str | list[str]) -> TypeGuard[str]:
