@@ -2,9 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from preference.core.params import Model, Scratch
 from preference.data.sources import demo
@@ -65,4 +73,21 @@ def change_json(path: Path, **values: object) -> None:
 def make_base(out: Path, seed: int = 1, size: Scratch = SIZE) -> Path:
     """What `model.base: scratch` makes."""
     create_base(Model(base="scratch", revision=None, scratch=size), seed, out, demo.texts())
+    return out
+
+
+def make_adapter(base: Path, out: Path, seed: int = 0, **settings: Any) -> Path:
+    """A LoRA adapter of a model's directory, as peft saves one, with weights that change much."""
+    # Its import is slow, and most tests do without.
+    from peft import LoraConfig, get_peft_model
+
+    chosen: dict[str, Any] = {"r": 2, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    config = LoraConfig(**chosen | settings)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.normal_(std=0.5)
+    adapted.save_pretrained(str(out))
     return out

@@ -106,6 +106,7 @@ def merged(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
     # Its import is slow, and few models are adapters.
     from peft import PeftConfig, PeftModel
 
+    ids = torch.arange(8).reshape(2, 4) % model.get_input_embeddings().num_embeddings
     try:
         # Of merging into tied weights it only warns; what comes of it is looked at below.
         with warnings.catch_warnings(action="ignore"):
@@ -115,18 +116,17 @@ def merged(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
             result = adapted.load_adapter(str(directory), "default", torch_device="cpu")
             _require_all_used(result, directory)
             checks.require_finite(adapted, directory)
-            expected = _logits(adapted)
+            expected = _logits(adapted, ids)
             whole = adapted.merge_and_unload()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{directory}: its adapter cannot be merged into the base that it names "
             f"({one_line(error)}); is it the model that it was trained on?"
         ) from None
-    if not torch.allclose(_logits(whole), expected, rtol=1e-3, atol=1e-3):
+    if not torch.allclose(_logits(whole, ids), expected, rtol=1e-3, atol=1e-3):
         raise InputError(
-            f"{directory}: merged into its base the adapter gives other predictions than beside "
-            "it, as where it changes one of two tied matrices; merge it yourself and save a whole "
-            "model"
+            f"{directory}: merged into its base the adapter gives another model than beside it, as "
+            "where it changes one of two tied matrices; merge it yourself and save a whole model"
         )
     return whole
 
@@ -144,6 +144,5 @@ def _require_all_used(result: object, directory: Path) -> None:
 
 
 @torch.no_grad()
-def _logits(model: PreTrainedModel) -> torch.Tensor:
-    ids = torch.arange(8).reshape(2, 4) % model.get_input_embeddings().num_embeddings
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     return model.eval()(input_ids=ids, use_cache=False).logits

@@ -94,19 +94,15 @@ def require_tied(model: PreTrainedModel, directory: Path) -> None:
 
     They would be trained apart, saved as one, and the other lost.
     """
-    wanted = model.get_expanded_tied_weights_keys(all_submodels=True)
-    apart = {name: other for name, other in wanted.items() if not _same(model, name, other)}
-    for name, other in apart.items():
-        raise InputError(
-            f"{directory / 'config.json'}: tie_word_embeddings is true (in the file, or as this "
-            f"kind of model has it), but the stored {name} and {other} differ; if both are meant, "
-            "set tie_word_embeddings to false in config.json, else use the config.json that was "
-            "saved with these weights"
-        )
-
-
-def _same(model: PreTrainedModel, one: str, other: str) -> bool:
-    return model.get_parameter_or_buffer(one) is model.get_parameter_or_buffer(other)
+    value = model.get_parameter_or_buffer
+    for name, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
+        if value(name) is not value(other):
+            raise InputError(
+                f"{directory / 'config.json'}: tie_word_embeddings is true (there, or as this kind "
+                f"of model has it), but the stored {name} and {other} differ; if both are "
+                "meant, set tie_word_embeddings to false in config.json, else use the config.json "
+                "that was saved with these weights"
+            )
 
 
 @torch.no_grad()

@@ -63,9 +63,9 @@ def load(path: Path) -> PreTrainedModel:
         )
     checks.require_stored(info, path)
     checks.require_tied(model, path)
-    # With it the model would count as quantized, and not be saved.
-    del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized = None, False
+    # With these the model would count as quantized, and not be saved.
+    vars(model.config).pop("quantization_config", None)
+    model.hf_quantizer = None
     require_sound(model, path)
     return model
 

@@ -170,7 +170,11 @@ def _whole(directory: Path, random_seed: int | None, ignore_weights: bool) -> Pr
     config = read_config(directory)
     found = [] if ignore_weights else weights.find(directory, adapters.WEIGHTS)
     if not found and random_seed is None:
-        raise InputError(f"{directory}: holds no *.safetensors; run dvc repro")
+        raise InputError(
+            f"{directory}: holds no *.safetensors (of a model on the Hub nothing else is fetched: "
+            "pickled weights can run code). Take a model or a commit that has them; for random "
+            "weights set model.weights: random. What a stage should have made dvc repro makes"
+        )
     try:
         with heard(directory):
             if not found:

@@ -158,16 +158,19 @@ def _say_eos(config: Path, eos: str) -> None:
         write_json(config, settings | {"eos_token": eos})
 
 
-def _texts(raw: Tokenizer) -> Iterator[str]:
+def _texts(raw: Tokenizer, rebuilt: "PreTrainedTokenizerFast") -> Iterator[str]:
     yield from PROBES
-    for token in list(raw.get_added_tokens_decoder().values())[:100]:
-        yield f"{token.content}one{token.content} two {token.content}\n"
+    added = dict.fromkeys(token.content for token in raw.get_added_tokens_decoder().values())
+    # Also those that transformers adds; one for padding alone stands in no text.
+    added |= {token: None for token in rebuilt.get_added_vocab() if token != rebuilt.pad_token}
+    for token in list(added)[:200]:
+        yield f"{token}one{token} two {token}\n"
 
 
 def _difference(raw: Tokenizer, rebuilt: "PreTrainedTokenizerFast") -> str:
     """Where two tokenizers first give different ids, in words; nothing where they never do."""
     for special in (False, True):
-        for text in _texts(raw):
+        for text in _texts(raw, rebuilt):
             ours = raw.encode(text, add_special_tokens=special).ids
             theirs = list(rebuilt(text, add_special_tokens=special).input_ids)
             if ours != theirs:
@@ -188,10 +191,9 @@ def _agree(raw: Tokenizer, difference: str, source: Path, out: Path) -> None:
     named = settings.get("tokenizer_class")
     if left := _difference(raw, _rebuilt(out, source)):
         raise InputError(
-            f"{source / CONFIG}: as it says (tokenizer_class {named}, add_bos_token "
-            f"{settings.get('add_bos_token')}, add_eos_token {settings.get('add_eos_token')}) "
-            f"transformers gives other ids than {JSON} beside it: {left}; make the two agree: "
-            "load the tokenizer with AutoTokenizer, see which ids are right, and save it again"
+            f"{source / CONFIG}: with it transformers gives other ids than {JSON} beside it has: "
+            f"{left}; see which are the ids that the model was trained with, and save the "
+            "tokenizer so that both give them"
         )
     logging.warning(
         "%s: tokenizer_class %s gives other ids than %s beside it (%s); %s is right, and the saved "

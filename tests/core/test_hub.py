@@ -259,6 +259,20 @@ def test_files_that_are_not_wanted_are_neither_fetched_nor_missed(
     assert ".cache" not in asked
 
 
+def test_a_model_with_pickled_weights_alone_does_not_become_random(
+    files: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    model = files["models/some/model"] | {"pytorch_model.bin": b"pickled"}
+    del model["model.safetensors"]
+    with hub_standin.running({"models/some/model": model}) as hub:
+        done = fetch(hub, tmp_path, "fetch_model")
+        assert done.returncode == 1
+        assert (
+            "holds no *.safetensors (of a model on the Hub nothing else is fetched" in done.stderr
+        )
+        assert not (tmp_path / "models/base").exists()
+
+
 @pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
 @pytest.mark.parametrize("kind", ["absolute", "parent", "address", "archive"])
 def test_a_configuration_that_leads_outside_is_refused(

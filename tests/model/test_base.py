@@ -1,11 +1,13 @@
 """The base model: from scratch, from a directory, and refused."""
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from model_cases import (
     SIZE,
     assert_same_weights,
@@ -67,6 +69,20 @@ def test_a_directory_with_weights_is_taken_as_it_is(local: Path, tmp_path: Path)
     base.create_base(Model(base=str(local), revision=None), 5, tmp_path / "out", [])
     assert_same_weights(loading.load(tmp_path / "out"), loading.load(local))
     tokens.require_same_tokenizer(tmp_path / "out", local)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_shards_of_half_precision_are_taken_value_by_value(
+    dtype: torch.dtype, local: Path, tmp_path: Path
+) -> None:
+    expected = gpt2(vocabulary=300).to(dtype)
+    (local / "model.safetensors").unlink()
+    expected.save_pretrained(local, max_shard_size="5KB")
+    assert len(list(local.glob("model-*.safetensors"))) == 2
+    base.create_base(Model(base=str(local), revision=None), 5, tmp_path / "out", [])
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert found.dtype == torch.float32
+    assert_same_weights(found, expected.float())
 
 
 def test_a_directory_without_weights_gets_them_from_the_seed(local: Path, tmp_path: Path) -> None:
@@ -177,6 +193,32 @@ def test_another_tokenizer_is_refused(scratch: Path, tmp_path: Path) -> None:
     make_base(tmp_path / "larger", size=larger)
     with pytest.raises(InputError, match=r"larger: its tokenizer is not that of .*scratch"):
         tokens.require_same_tokenizer(tmp_path / "larger", scratch)
+
+
+def add_token(directory: Path, token: str) -> None:
+    """As `tokenizer.add_special_tokens` and `save_pretrained`."""
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer.add_special_tokens({"pad_token": token})
+    tokenizer.save_pretrained(directory)
+
+
+def test_a_token_that_was_added_for_padding_passes(scratch: Path, local: Path) -> None:
+    add_token(local, "[PAD]")
+    assert len(AutoTokenizer.from_pretrained(local)) == SIZE.vocab_size + 1
+    tokens.require_same_tokenizer(local, scratch)
+    # The other way round the pairs may hold it.
+    with pytest.raises(InputError, match="its tokenizer is not that of"):
+        tokens.require_same_tokenizer(scratch, local)
+
+
+def test_other_ids_beside_an_added_token_are_refused(scratch: Path, local: Path) -> None:
+    add_token(local, "[PAD]")
+    content = json.loads((local / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (local / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="its tokenizer is not that of"):
+        tokens.require_same_tokenizer(local, scratch)
 
 
 def test_a_damaged_tokenizer_is_not_the_same(scratch: Path, local: Path) -> None:

@@ -1,6 +1,7 @@
 """Models in directories: loaded, and refused when they are not what they should be."""
 
 import json
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
     T5Config,
     ViTConfig,
 )
+from transformers.utils import logging as transformers_logging
 
 from preference.core.errors import InputError
 from preference.model import loading
@@ -46,16 +48,56 @@ def test_half_precision_weights_are_loaded_as_float32(saved: Path, dtype: torch.
     assert torch.equal(loaded["transformer.wte.weight"], expected)
 
 
-def test_random_weights_follow_the_seed(saved: Path) -> None:
+def test_random_weights_follow_the_seed(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
     (saved / "model.safetensors").unlink()
-    first, same, other = (loading.load(saved, random_seed=seed) for seed in (3, 3, 4))
+    with caplog.at_level(logging.WARNING):
+        first, same, other = (loading.load(saved, random_seed=seed) for seed in (3, 3, 4))
+    assert f"{saved}: no weights there: the model begins with RANDOM ones" in caplog.text
     assert_same_weights(first, same)
     assert not torch.equal(weights(first)["lm_head.weight"], weights(other)["lm_head.weight"])
     assert first.dtype == torch.float32
 
 
-def test_a_seed_does_not_replace_weights_that_are_there(saved: Path) -> None:
-    assert_same_weights(loading.load(saved, random_seed=3), gpt2())
+def test_a_seed_does_not_replace_weights_that_are_there(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert_same_weights(loading.load(saved, random_seed=3), gpt2())
+    assert not caplog.text
+
+
+def test_weights_that_are_there_are_ignored_where_that_is_asked_for(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = loading.load(saved, random_seed=3, ignore_weights=True)
+    assert f"{saved}: its weights are ignored: the model begins with RANDOM ones" in caplog.text
+    assert not torch.equal(weights(found)["lm_head.weight"], weights(gpt2())["lm_head.weight"])
+    (saved / "model.safetensors").unlink()
+    assert_same_weights(loading.load(saved, random_seed=3), found)
+
+
+def test_what_transformers_warns_of_is_passed_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where a stage has made it silent; its table of weights, which is said anyway, is not."""
+    llama().save_pretrained(tmp_path)
+    scaling = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0, "no_such_key": 1}
+    change_json(tmp_path / "config.json", rope_parameters=scaling)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["extra"] = torch.ones(1)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    before = logging.getLogger("transformers").level
+    transformers_logging.set_verbosity_error()
+    with caplog.at_level(logging.WARNING):
+        loading.load(tmp_path)
+    assert logging.getLogger("transformers").level == logging.ERROR
+    transformers_logging.set_verbosity(before)
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{tmp_path}: the model has no place for some weights: extra" in said
+    assert any(line.startswith(f"{tmp_path}: transformers: ") for line in said)
+    assert "no_such_key" in caplog.text
+    assert "LOAD REPORT" not in caplog.text
 
 
 def test_a_directory_without_weights_is_refused(saved: Path) -> None:
