@@ -62,13 +62,21 @@ def value(name: str, columns: list[str], source: Mapping[str, Any]) -> Any:
     """
     found = source[columns[0]]
     if len(columns) > 1:
-        values = [source[column] for column in columns]
-        if not all(isinstance(one, str | None) for one in values):
-            raise ValueError(f"data.columns: {name}: only texts can be joined")
-        found = "\n\n".join(filter(None, values))
+        found = _joined(name, [source[column] for column in columns])
     if not isinstance(found, str):
         return found
     return _typed(found) if name in TYPED else messages.parsed(found)
+
+
+def _joined(name: str, values: list[Any]) -> Any:
+    *before, last = values
+    if not all(isinstance(one, str | None) for one in before):
+        raise ValueError(f"data.columns: {name}: only texts can be joined, and put before messages")
+    text = "\n\n".join(filter(None, before))
+    if isinstance(last, str | None):
+        return "\n\n".join(filter(None, values))
+    # What is said before a dialogue, beside it, is the system's.
+    return ([{"role": "system", "content": text}] if text else []) + messages.listed(last)
 
 
 class Kinds:

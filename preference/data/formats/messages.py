@@ -43,12 +43,17 @@ def turns(value: object) -> tuple[Turn, ...]:
         UnusableError: a message holds more than text.
         ValueError: it is no list of messages; says where.
     """
+    return tuple(_turn(one, f"message {place}") for place, one in enumerate(listed(value)))
+
+
+def listed(value: object) -> list[Any]:
+    """What should be messages as a list: one message, or a list for each key, is made one."""
     if isinstance(value, Mapping):
         whole = any(isinstance(value.get(key), list) for key, _ in KEYS)
-        value = _rows(value) if whole else [value]
+        return _rows(value) if whole else [value]
     if not isinstance(value, list):
         raise ValueError(f"expected text or messages, not {shown(value)}")
-    return tuple(_turn(message, f"message {place}") for place, message in enumerate(value))
+    return value
 
 
 def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Rows of Arrow's tables, one by one, of which only the columns that are asked for are read."""
 
 import io
+import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,18 @@ class _Batch:
         try:
             if name not in self._batch.schema.names:
                 return [BINARY] * self._batch.num_rows
-            return self._batch[name].to_pylist()
+            column = self._batch[name]
+            values: list[Any] = column.to_pylist()
+            packed = _holds_json(column.type)
+            return [_unpacked(value, column.type) for value in values] if packed else values
         except (ValueError, OverflowError):
             return [self._single(name, place) for place in range(self._batch.num_rows)]
 
     def _single(self, name: str, place: int) -> Any:
         """One value, in a column of which one is bad."""
         try:
-            return self._batch[name][place].as_py()
+            value = self._batch[name][place]
+            return _unpacked(value.as_py(), value.type)
         except (ValueError, OverflowError) as error:
             where = f"{self._where}, row {self._row + place}: column {name!r}"
             utf8 = " is not UTF-8" if isinstance(error, UnicodeDecodeError) else ""
@@ -119,13 +124,43 @@ def _is_binary(kind: pa.DataType) -> bool:
         if any(field.name in SPEAKERS for field in fields):
             return False
         return any(_is_binary(field.type) for field in fields)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return _is_binary(kind.value_type)
     return bool(
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
         or pa.types.is_fixed_size_binary(kind)
     )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_one(kind) for is_one in lists)
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.json"
+
+
+def _holds_json(kind: pa.DataType) -> bool:
+    """Whether values are text that stands for others: `datasets` has so what has no one type."""
+    if pa.types.is_struct(kind):
+        return any(_holds_json(kind.field(place).type) for place in range(kind.num_fields))
+    return _holds_json(kind.value_type) if _is_list(kind) else _is_json(kind)
+
+
+def _unpacked(value: Any, kind: pa.DataType) -> Any:
+    """A value with the JSON in it read."""
+    if value is None:
+        return None
+    if _is_json(kind):
+        return json.loads(value)
+    if pa.types.is_struct(kind):
+        fields = [kind.field(place) for place in range(kind.num_fields)]
+        return {field.name: _unpacked(value[field.name], field.type) for field in fields}
+    if _is_list(kind):
+        return [_unpacked(one, kind.value_type) for one in value]
+    return value
 
 
 def parquet(path: Path) -> Iterator[Row]:

@@ -54,7 +54,7 @@ def _of_split(source: str | list[str], split: str) -> list[Path]:
             " at once, perhaps the same rows twice; name one kind with a pattern such as "
             "path/*.parquet"
         )
-    if not set(chosen) <= set(map(Path, patterns)):
+    if not set(chosen) <= {Path(pattern).expanduser() for pattern in patterns}:
         _require_one_split(chosen, split)
     return chosen
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from format_cases import ASKED, TEXTS, labelled, pair, read, refused, write
+from format_cases import ASKED, TEXTS, gpt, human, labelled, pair, read, refused, write
 
 from preference.core.params import Columns
 from preference.data.formats import columns
@@ -100,7 +100,17 @@ def test_only_texts_are_joined() -> None:
     source = {"a": "x", "b": None, "c": "", "d": "y", "e": ["z"]}
     assert columns.value("prompt", ["a", "b", "c", "d"], source) == "x\n\ny"
     with pytest.raises(ValueError, match="prompt: only texts can be joined"):
-        columns.value("prompt", ["a", "e"], source)
+        columns.value("prompt", ["e", "a"], source)
+
+
+def test_a_text_before_messages_is_the_systems(tmp_path: Path) -> None:
+    row = {"conversations": [human("Where?")], "chosen": gpt("Here."), "rejected": gpt("No.")}
+    rows = [{"system": text, **row} for text in ("Be kind.", "", None)]
+    for kind in ("jsonl", "parquet"):
+        place = write(tmp_path / kind, rows, kind)
+        found = read(place, columns={"prompt": ["system", "conversations"]})
+        with_system = pair([Turn("system", "Be kind."), ASKED], "Here.", "No.")
+        assert found == [with_system, *[pair([ASKED], "Here.", "No.")] * 2]
 
 
 def test_an_empty_list_is_neither_text_nor_messages() -> None:

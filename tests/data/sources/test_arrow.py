@@ -6,10 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
-from format_cases import ASKED, TEXTS, pair, read, refused, table
+from datasets import Dataset, load_dataset
+from format_cases import ASKED, TEXTS, assistant, labelled, lines, pair, read, refused, table, user
 
 from preference.core.errors import InputError
+from preference.data.formats.example import Unusable
 from preference.data.sources import arrow
 
 
@@ -115,3 +116,48 @@ def test_of_images_only_the_name_is_known() -> None:
         {"a": image, "b": pa.list_(image), "c": pa.large_binary(), "d": pa.list_(said), "e": said}
     )
     assert arrow.readable(schema) == ["d", "e"]
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet", "saved"])
+def test_json_in_columns_of_no_one_type_is_read(kind: str, tmp_path: Path) -> None:
+    """As `datasets` has contents that are text here and parts there, and calls of tools."""
+    parts = assistant("") | {"content": [{"type": "text", "text": "Here."}]}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "find"}]}
+    rows = [
+        {"messages": [user("Where?"), answer], "label": True}
+        for answer in (assistant("Here."), parts, call)
+    ]
+    place = tmp_path / "own"
+    place.mkdir()
+    (place / "train.jsonl").write_bytes(lines(rows))
+    (wild,) = load_dataset(
+        "json", data_files=str(place / "train.jsonl"), cache_dir=str(tmp_path / "cache")
+    ).values()
+    assert "json" in str(wild.data.schema.field("messages").type)
+    (place / "train.jsonl").unlink()
+    if kind == "saved":
+        wild.save_to_disk(str(place / "train"))
+    elif kind == "parquet":
+        wild.to_parquet(str(place / "train.parquet"))
+    else:
+        with pa.ipc.new_file(place / "train.arrow", wild.data.schema) as writer:
+            writer.write_table(wild.data.table)
+    good = labelled([ASKED], "Here.", True, None)
+    assert read(place) == [good, good, Unusable.MORE_THAN_TEXT]
+
+
+def test_json_within_structs_is_read(tmp_path: Path) -> None:
+    def packed(*texts: str) -> pa.Array:
+        return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts))
+
+    def said(answer: str) -> pa.Array:
+        columns = [pa.array(["user", "assistant"]), packed('"Where?"', answer)]
+        turns = pa.StructArray.from_arrays(columns, names=["role", "content"])
+        return pa.ListArray.from_arrays([0, 2], turns)
+
+    sides = {"chosen": said('"Here."'), "rejected": said('[{"type": "text", "text": "No."}]')}
+    pq.write_table(pa.table(sides), tmp_path / "train.parquet")
+    assert read(tmp_path) == [pair([ASKED], "Here.", "No.")]
+    bad = pa.table(sides | {"rejected": packed("{")})
+    pq.write_table(bad, tmp_path / "train.parquet")
+    assert "train.parquet, row 0: column 'rejected' (Expecting" in refused(tmp_path)
