@@ -11,6 +11,7 @@ from tokenizers.models import BPE
 from preference.core.errors import InputError, first_line
 from preference.core.files import replacing
 from preference.core.params import Model, Scratch
+from preference.core.paths import located
 from preference.model import loading
 from preference.store import checksums
 from preference.store.text import write_json
@@ -42,7 +43,7 @@ def create_base(model: Model, seed: int, out: Path, texts: Iterable[str]) -> Non
             loading.load(directory, random_seed=seed),
         )
         # No path, which would tell of a machine.
-        name = "directory" if Path(model.base).is_dir() else f"{model.base}@{model.revision}"
+        name = "directory" if located(model.base).is_dir() else f"{model.base}@{model.revision}"
     _check(tokenizer, network, model.base)
     with replacing(out) as temporary:
         network.save_pretrained(temporary)

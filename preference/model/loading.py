@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk
-from preference.core.paths import leads_out, texts
+from preference.core.paths import leads_out, located, texts
 from preference.core.pins import require_commit
 
 # What transformers and the libraries under it raise for files that they cannot use.
@@ -60,7 +60,7 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
         where: what named the model, for the error message.
         revision_key: what should have pinned it.
     """
-    path = Path(name).expanduser()
+    path = located(name)
     if path.is_dir():
         return path
     if path.exists() or name.startswith((".", "/", "~")):
@@ -81,13 +81,16 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
 
 def locate_pinned(name: str, where: str) -> Path:
     """The directory of a model: a local one, or the download of OWNER/NAME@COMMIT."""
-    identifier, _, commit = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    # What a copy of the project has made is its own, whatever the project has.
+    if Path(name).is_dir():
+        return Path(name)
+    identifier, _, commit = (name, "", "") if located(name).is_dir() else name.partition("@")
     return locate(identifier, commit or None, where, "@COMMIT after the id")
 
 
 def on_hub(*names: str | None) -> bool:
     """Whether one of the models that were named is to be fetched."""
-    return any(name and not Path(name).is_dir() for name in names)
+    return any(name and not located(name).is_dir() for name in names)
 
 
 def origin(directory: Path) -> str:

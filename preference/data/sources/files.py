@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preference.core.errors import InputError
+from preference.core.paths import located, named
 from preference.data.sources import columns
 from preference.store.tables import RAW, UNREADABLE, require_all
 
@@ -36,7 +37,9 @@ def read(source: str | list[str], split: str) -> Iterator[pa.RecordBatch]:
 
 def _of_split(source: str | list[str], split: str) -> list[Path]:
     patterns = [source] if isinstance(source, str) else source
-    files = sorted({path for pattern in patterns for path in _matches(pattern)})
+    # By the names that they have in the project: in a copy of it some lie elsewhere.
+    found = {named(path): path for pattern in patterns for path in _matches(pattern)}
+    files = [found[name] for name in sorted(found)]
     word = re.compile(rf"(?<![a-z]){split}(?![a-z])")
     chosen = [path for path in files if word.search(path.name.lower()) or path.parent.name == split]
     if not chosen:
@@ -59,9 +62,17 @@ def _of_split(source: str | list[str], split: str) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = located(pattern)
     if path.is_dir():
-        found = [p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()]
+        inside = ((p, p.relative_to(path).parts) for p in path.rglob("*"))
+        # What editors, notebooks and archives leave beside data is none, unless it is named.
+        found = [
+            p
+            for p, parts in inside
+            if not any(re.match(r"[.~]|.*~$|__MACOSX$", part) for part in parts)
+            and p.name.endswith(SUFFIXES)
+            and p.is_file()
+        ]
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
     if not found:

@@ -2,12 +2,12 @@
 
 import glob
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeGuard
 
 import pyarrow as pa
 
 from preference.core.params import Data
+from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.data.sources import columns, demo, files
 
@@ -43,5 +43,5 @@ def _may_be_hub_id(source: str | list[str]) -> TypeGuard[str]:
     """Whether a source neither looks like a path or a pattern nor is there."""
     if isinstance(source, list) or source.startswith((".", "/", "~")):
         return False
-    is_file = source.endswith(files.SUFFIXES) or glob.glob(str(Path(source)))
+    is_file = source.endswith(files.SUFFIXES) or glob.glob(str(located(source)))
     return not (is_file or glob.has_magic(source))
