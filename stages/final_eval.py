@@ -43,8 +43,10 @@ def evaluation(args: Namespace) -> str | None:
 def main(args: Namespace) -> None:
     settings = params.load()
     normalize, test = settings.scoring.length_normalize, examples.read(PREPARED)
-    models = {"policy": args.policy or str(POLICY), "reference": args.reference}
-    located = {role: loading.locate_pinned(m, f"--{role}") for role, m in models.items() if m}
+    models = {"policy": args.policy, "reference": args.reference}
+    located = {"policy": POLICY} | {
+        role: loading.locate_pinned(m, f"--{role}") for role, m in models.items() if m
+    }
     found = {} if args.reference else {"reference": scores.read(REFERENCE)}
     inputs = [PREPARED, *(part for place in located.values() for part in loading.parts(place))]
     name = evaluation(args)

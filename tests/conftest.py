@@ -34,8 +34,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def another(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, with data, models, results and cache."""
-    return shutil.copytree(finished, tmp_path / "another", symlinks=True)
+    """A copy of it, with data, models, results and cache, in a place beyond ASCII."""
+    return shutil.copytree(finished, tmp_path / "Größe und Maß", symlinks=True)
 
 
 @pytest.fixture

@@ -14,7 +14,14 @@ def git(*arguments: str, directory: Path | None = None) -> str:
     """
     command = ["git", *arguments]
     try:
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=True,
+            errors="surrogateescape",
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip()
         raise InputError(

@@ -13,6 +13,7 @@ from tokenizers.models import BPE
 from preference.core.errors import InputError
 from preference.core.files import replacing
 from preference.core.params import Model, Scratch
+from preference.core.paths import located
 from preference.model import checks, gguf, loading, tokenizer
 from preference.store import checksums
 from preference.store.text import write_json
@@ -43,14 +44,14 @@ def create_base(
                 part.save_pretrained(temporary)
             name = "scratch"
         elif model.base.endswith(gguf.SUFFIX):
-            _from_file(Path(model.base).expanduser(), random, temporary)
+            _from_file(located(model.base), random, temporary)
             name = "file"
         else:
             directory = loading.locate(
                 model.base, model.revision, "params.yaml: model.base", "model.revision"
             )
             # No path, which would tell of a machine.
-            local = Path(model.base).expanduser().is_dir()
+            local = located(model.base).is_dir()
             name = "directory" if local else f"{model.base}@{model.revision}"
             # Whoever names a model of the Hub means its weights.
             made = seed if local or random else None

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk, one_line
+from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.model import adapters, checks, layers, weights
 from preference.store import checksums
@@ -56,7 +57,7 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
         where: what named the model, for the error message.
         revision_key: what should have pinned it.
     """
-    path = Path(name).expanduser()
+    path = located(name)
     if path.is_dir():
         return path
     if path.exists() or name.startswith((".", "/", "~")):
@@ -77,18 +78,23 @@ def locate(name: str, revision: str | None, where: str, revision_key: str) -> Pa
 
 def locate_pinned(name: str, where: str) -> Path:
     """The directory of a model: a local one, or the download of OWNER/NAME@COMMIT."""
-    identifier, _, commit = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    # What a copy of the project has made is its own, whatever the project has.
+    if Path(name).is_dir():
+        return Path(name)
+    identifier, _, commit = (name, "", "") if located(name).is_dir() else name.partition("@")
     return locate(identifier, commit or None, where, "@COMMIT after the id")
 
 
 def on_hub(*names: str | None) -> bool:
     """Whether one of the models that were named, or the base of one, is to be fetched."""
-    return any(name and (not Path(name).is_dir() or _base_on_hub(Path(name))) for name in names)
+    return any(
+        name and (not located(name).is_dir() or _base_on_hub(located(name))) for name in names
+    )
 
 
 def _base_on_hub(directory: Path) -> bool:
     try:
-        return adapters.found(directory) and not Path(adapters.base(directory).name).is_dir()
+        return adapters.found(directory) and not located(adapters.base(directory).name).is_dir()
     except InputError:
         # Which is said where the model is loaded.
         return False

@@ -44,7 +44,7 @@ def copy(repo: "Repo") -> None:
     It has what git tracks, as it stands in the working directory, and what `dvc.yaml` names and git
     does not know yet. Of an earlier copy the checkpoints stay.
     """
-    from dvc.config import Config
+    from configobj import ConfigObj
 
     for old in set(COPY.glob("*")) - {KEPT}:
         remove(old)
@@ -59,12 +59,13 @@ def copy(repo: "Repo") -> None:
         if file.is_file():
             (COPY / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, COPY / file, follow_symlinks=False)
-    if (own := Path(".dvc/config.local")).exists():
-        shutil.copy2(own, COPY / own)
-    with Config(dvc_dir=str(COPY / ".dvc")).edit("local") as config:
-        config.setdefault("cache", {})["dir"] = repo.cache.local_cache_dir
-        # What DVC remembers of files goes with the copy.
-        config.setdefault("core", {})["site_cache_dir"] = str(COPY.absolute() / ".dvc/tmp")
+    # DVC itself writes no settings beyond ASCII, which paths may be.
+    config = ConfigObj(".dvc/config.local", encoding="utf-8")
+    config.setdefault("cache", {})["dir"] = repo.cache.local_cache_dir
+    # What DVC remembers of files goes with the copy.
+    config.setdefault("core", {})["site_cache_dir"] = str(COPY.absolute() / ".dvc/tmp")
+    with (COPY / ".dvc/config.local").open("wb") as local:
+        config.write(local)
 
 
 def run(repo: "Repo", name: str, settings: Mapping[str, Any], told: Told) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preference.core.errors import InputError, first_line
-from preference.core.paths import leads_out
+from preference.core.paths import leads_out, located, named
 from preference.data.sources.arrow import Row
 from preference.data.sources.readers import READERS
 
@@ -35,7 +35,9 @@ def read(source: str | list[str], split: str) -> Iterator[Row]:
 
 def _of_split(source: str | list[str], split: str) -> list[Path]:
     patterns = [source] if isinstance(source, str) else source
-    files = sorted({path for pattern in patterns for path in _matches(pattern)})
+    # By the names that they have in the project: in a copy of it some lie elsewhere.
+    found = {named(path): path for pattern in patterns for path in _matches(pattern)}
+    files = [found[name] for name in sorted(found)]
     word = re.compile(rf"(?<![a-z]){re.escape(split.lower())}(?![a-z])")
     chosen = [path for path in files if _belongs(path, word, split)]
     if not chosen:
@@ -78,7 +80,7 @@ def _require_one_split(files: list[Path], split: str) -> None:
 
 
 def _matches(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = located(pattern)
     if path.is_dir():
         found = list(_within(path))
     else:

@@ -3,13 +3,13 @@
 import glob
 from collections.abc import Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import pyarrow as pa
 
 from preference.core.errors import InputError
 from preference.core.params import Data, Demo, Source
+from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.data.formats import conversations, hh
 from preference.data.formats.registry import Format, Reader
@@ -91,5 +91,5 @@ def _may_be_hub_id(source: str | list[str]) -> TypeGuard[str]:
     """Whether a source neither looks like a path or a pattern nor is there."""
     if isinstance(source, list) or source.startswith((".", "/", "~")):
         return False
-    is_file = source.endswith(files.SUFFIXES) or glob.glob(str(Path(source)))
+    is_file = source.endswith(files.SUFFIXES) or glob.glob(str(located(source)))
     return not (is_file or glob.has_magic(source))

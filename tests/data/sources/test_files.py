@@ -9,6 +9,7 @@ from source_helpers import (
     GOOD,
     ROWS,
     as_jsonl,
+    data,
     read,
     refused,
     write_gzip,
@@ -101,6 +102,68 @@ def test_other_files_in_the_directory_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("notes")
     (tmp_path / "README.md").write_text("train and test")
     assert read(tmp_path) == ROWS
+
+
+LEFT_BESIDE = (
+    ".ipynb_checkpoints/train-checkpoint.jsonl",
+    ".cache/deep/train.jsonl",
+    ".train.jsonl",
+    "__MACOSX/train/0.jsonl",
+    "deep/__MACOSX/._train.jsonl",
+    "~train.jsonl",
+    "old~/train.jsonl",
+    "train.jsonl~",
+    "train.jsonl.lock",
+)
+
+
+@pytest.mark.parametrize("name", LEFT_BESIDE)
+def test_what_programs_leave_beside_data_is_read_only_if_it_is_named(
+    tmp_path: Path, name: str
+) -> None:
+    # Where the directory itself lies, is no matter.
+    place = tmp_path / ".mine~"
+    (place / name).parent.mkdir(parents=True)
+    (place / name).write_bytes(GOOD)
+    assert "no train file" in refused(place) or "names no file" in refused(place)
+    write_jsonl(place / "train", ROWS)
+    assert read(place) == ROWS
+    if name.endswith(".jsonl"):
+        assert read(str(place / name)) == [("a", "b")]
+
+
+def test_a_pattern_reads_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints/train-checkpoint.jsonl").write_bytes(GOOD)
+    assert read(str(tmp_path / ".ipynb_checkpoints/*.jsonl")) == [("a", "b")]
+
+
+def test_a_copy_for_experiments_reads_what_the_project_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    copy = project / ".dvc/tmp/sweep"
+    for directory, text in (
+        (tmp_path / "mine", "beside"),
+        (project / "b", "not in git"),
+        (project / "c", "in git"),
+        (copy / "c", "in git"),
+    ):
+        directory.mkdir(parents=True)
+        write_jsonl(directory / "train-1", [(text, "x")])
+    # What the project alone has, it has in part: all of it is read there, and once.
+    (copy / "b").mkdir()
+    write_jsonl(copy / "b/train-1", [("not in git", "x")])
+    write_jsonl(project / "b/train-0", [("not in git either", "x")])
+    source = ["c", "b/train-1.jsonl", "b", "../mine/*.jsonl"]
+    expected = [(text, "x") for text in ("beside", "not in git either", "not in git", "in git")]
+    for place in (project, copy):
+        monkeypatch.chdir(place)
+        assert read(source) == expected
+        assert registry.name(data("b")) == "files"
+    # What the copy has stays what it was when the experiment was asked for.
+    write_jsonl(project / "c/train-1", [("changed", "x")])
+    assert read("c") == [("in git", "x")]
 
 
 @every_format
