@@ -16,8 +16,7 @@ from preference.store import checksums
 from preference.store.examples import Ragged
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
-SIGNS = 0x10F000  # the first of some that are for private use
-SIGN = re.compile(f"[{chr(SIGNS)}-{chr(SIGNS + 0xFFF)}]")
+LAST_SIGN = 0x10FFFD  # of the characters for private use, the first of which some data have
 
 
 class Loaded(NamedTuple):
@@ -132,29 +131,41 @@ class Spelt:
     Before the text is laid out, each is replaced by a sign for private use that a copy of the
     tokenizer knows as a token of its own; what stands for the sign among the ids, then, are the ids
     of the text.
+
+    Args:
+        keep: leave them to the tokenizer: nothing is hidden.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        special = [t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special]
-        self._signs = {token: chr(SIGNS + i) for i, token in enumerate(special)}
+    def __init__(self, tokenizer: Tokenizer, *, keep: bool = False) -> None:
+        added = tokenizer.get_added_tokens_decoder().values()
+        special = [token.content for token in added if token.special and not keep]
+        self._signs = {token: chr(LAST_SIGN - i) for i, token in enumerate(special)}
+        self._tokens = {sign: token for token, sign in self._signs.items()}
         longest_first = sorted(special, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._sign = re.compile("|".join(self._tokens) or r"(?!)")
         self._tokenizer = tokenizer
 
     def hidden(self, text: str) -> tuple[str, int]:
-        """The text with signs in the place of special tokens, and how many there were."""
-        if SIGN.search(text):
-            raise ValueError("holds characters for private use that stand for special tokens here")
+        """The text with signs in the place of special tokens, and how many there were.
+
+        Raises:
+            InputError: it holds a sign itself.
+        """
+        if found := self._sign.search(text):
+            raise InputError(
+                f"has the character U+{ord(found[0]):X}, which stands for a special token here; "
+                "remove it, or set data.special_tokens: keep"
+            )
         return self._pattern.subn(lambda found: self._signs[found[0]], text)
 
     def shown(self, text: str) -> str:
         """The text as it was before it was `hidden`."""
-        tokens = list(self._signs)
-        return SIGN.sub(lambda found: tokens[ord(found[0]) - SIGNS], text)
+        return self._sign.sub(lambda found: self._tokens[found[0]], text)
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         """Token ids of hidden texts."""
-        if not any(map(SIGN.search, texts)):
+        if not any(map(self._sign.search, texts)):
             return encode(self._tokenizer, texts)
         found, (copy, pieces) = [], self._knowing
         for encoded in copy.encode_batch_fast(texts, add_special_tokens=False):
