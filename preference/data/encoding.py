@@ -91,7 +91,8 @@ class Encoder:
         starts = np.cumsum(counts) - counts
         fits = np.add.reduceat(cut.lost, starts) == 0
         scorable = np.logical_and.reduceat(cut.kept + cut.responses.lengths >= 2, starts)
-        used = scorable & fits if how == "drop" else scorable
+        fits |= how != "drop"
+        used = scorable & fits
         for place, good, short in zip(kept, used, fits, strict=True):
             if not good:
                 dropped[place] = Unusable.NO_TOKENS if short else Unusable.TOO_LONG
