@@ -110,6 +110,13 @@ def test_rows_go_through_a_table_as_they_are() -> None:
     assert pa.Table.from_pylist(rows, schema=conversations.SCHEMA).to_pylist() == rows
 
 
+@pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], [1.0, float("inf")]])
+def test_scores_that_do_not_rank_are_refused_in_a_raw_table(scores: list[float]) -> None:
+    row = conversations.row(TEXT, ["a", "b"]) | {"scores": scores}
+    with pytest.raises(ValueError, match="2 responses need as many finite scores"):
+        conversations.read(row, ALL)
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_scores_that_do_not_rank_are_refused(score: float) -> None:
     with pytest.raises(ValueError, match="scores must be finite"):
