@@ -51,7 +51,7 @@ class Encoder:
         self.settings, self._eos_id = settings, loaded.eos_id
         self._eos = loaded.special["eos_token"]
         self._bos = tokens.bos(loaded.tokenizer) if settings.bos == "auto" else []
-        self._spelt = tokens.Spelt(loaded.tokenizer)
+        self._spelt = tokens.Spelt(loaded.tokenizer, keep=settings.special_tokens == "keep")
         self._tokenizer = loaded.tokenizer
         self._refusal, self._all_turns = "", all_turns
 
@@ -79,7 +79,8 @@ class Encoder:
         Args:
             rows: of the raw table, where each comes from.
         """
-        hidden, spelt, ended = zip(*map(self._hidden, examples), strict=True)
+        found = (self._hidden_in(row, one) for row, one in zip(rows, examples, strict=True))
+        hidden, spelt, ended = zip(*found, strict=True)
         laid = [self._laid_out(example) for example in hidden]
         dropped = [one if isinstance(one, Unusable) else None for one in laid]
         texts = [one for one in laid if not isinstance(one, Unusable)]
@@ -95,7 +96,8 @@ class Encoder:
         starts = np.cumsum(counts) - counts
         fits = np.add.reduceat(cut.lost, starts) == 0
         scorable = np.logical_and.reduceat(cut.kept + cut.responses.lengths >= 2, starts)
-        used = scorable & fits if how == "drop" else scorable
+        fits |= how != "drop"
+        used = scorable & fits
         for place, good, short in zip(kept, used, fits, strict=True):
             if not good:
                 dropped[place] = Unusable.NO_TOKENS if short else Unusable.TOO_LONG
@@ -122,12 +124,16 @@ class Encoder:
         lost = cut.lost[np.repeat(used, counts)]
         return Encoded(batch, dropped, lost, sum(spelt), sum(ended))
 
+    def _hidden_in(self, row: int, example: Example) -> tuple[Example, int, int]:
+        try:
+            return self._hidden(example)
+        except InputError as error:
+            raise InputError(f"row {row} of the raw table {error}") from None
+
     def _hidden(self, example: Example) -> tuple[Example, int, int]:
         """An example whose texts spell no special token, how many did, and how often EOS ended."""
         stripped = tuple(response.removesuffix(self._eos) for response in example.responses)
         ended = sum(map(len, example.responses)) - sum(map(len, stripped))
-        if self.settings.special_tokens == "keep":
-            return example._replace(responses=stripped), 0, ended // len(self._eos)
         responses = [self._spelt.hidden(response) for response in stripped]
         turns = [self._spelt.hidden(turn.content) for turn in example.turns]
         text = (None, 0) if example.text is None else self._spelt.hidden(example.text)

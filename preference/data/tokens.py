@@ -16,7 +16,7 @@ from preference.store import checksums
 from preference.store.examples import Ragged
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
-SIGNS = 0x10F000  # the first of some that are for private use
+SIGNS = 0x10F000  # the first of some characters that are for private use
 SIGN = re.compile(f"[{chr(SIGNS)}-{chr(SIGNS + 0xFFF)}]")
 
 
@@ -137,19 +137,22 @@ class Spelt:
     Before the text is laid out, each is replaced by a sign for private use that a copy of the
     tokenizer knows as a token of its own; what stands for the sign among the ids, then, are the ids
     of the text.
+
+    Args:
+        keep: leave them to the tokenizer: nothing is hidden.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, keep: bool = False) -> None:
         special = [t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special]
-        longest_first = sorted(special, key=len, reverse=True)
+        longest_first = [] if keep else sorted(special, key=len, reverse=True)
         # A sign that data hold is hidden as well: it is no sign there.
         self._pattern = re.compile("|".join([*map(re.escape, longest_first), SIGN.pattern]))
         self._tokenizer, self._signs = tokenizer, dict[str, str]()
 
     def hidden(self, text: str) -> tuple[str, int]:
         """The text with signs in the place of special tokens, and how many there were."""
-        text, found = self._pattern.subn(self._sign, text)
-        return text, found
+        spelt = len(self._pattern.findall(text)) - len(SIGN.findall(text))
+        return self._pattern.sub(self._sign, text), spelt
 
     def _sign(self, found: re.Match[str]) -> str:
         return self._signs.setdefault(found[0], chr(SIGNS + len(self._signs)))

@@ -73,7 +73,8 @@ def test_prepare_counts_what_leaks_and_what_comes_twice(tmp_path: Path) -> None:
     done = run_stage("prepare", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
-        "1 of the 4 test examples have a dialogue that the training data have, too" in done.stderr
+        "data/prepared/test.parquet: 1 of the 4 examples have a dialogue that the training data "
+        "have, too" in done.stderr
     )
     found = json.loads((tmp_path / "results" / "metrics" / "prepare.json").read_text())
     assert found["train"]["duplicates"] == 1

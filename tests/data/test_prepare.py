@@ -3,7 +3,9 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import data_helpers
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +15,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from preference.core.errors import InputError
-from preference.core.params import Data, Demo
-from preference.data import prepare
-from preference.data.formats import hh, labelled, ranked
-from preference.data.prepare import Counts
+from preference.data import prepare, tokens
+from preference.data.counts import Counts
+from preference.data.formats import conversations, hh, labelled, ranked
+from preference.data.formats.example import Example, Turn, Unusable
+from preference.data.leakage import Seen
+from preference.data.prepare import RawTable
 from preference.data.sources import registry
 from preference.store import examples, tables, texts
 from preference.store.examples import Examples
@@ -63,12 +67,19 @@ def lossy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def run(raw: Path, out: Path, base: Path, wanted: int | None = None, **changes: object) -> Counts:
+    """What prepare does, with some params of data set to other values."""
+    settings = data_helpers.data(**changes)
+    table, loaded = RawTable(raw, settings), tokens.load(base)
+    return prepare.prepare(table, out, loaded, settings, wanted=wanted, seen=Seen())
+
+
 def prepared(
-    directory: Path, base: Path, rows: Rows, pairs: int | None = None, max_length: int = 64
+    directory: Path, base: Path, rows: Rows, pairs: int | None = None, **changes: object
 ) -> tuple[Counts, Examples]:
     raw = write_raw(directory / "raw.parquet", rows)
     out = directory / "prepared.parquet"
-    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=max_length, wanted=pairs)
+    counts = run(raw, out, base, pairs, **changes)
     return counts, examples.read(out)
 
 
@@ -167,7 +178,7 @@ def test_a_split_without_a_usable_pair_is_refused(tmp_path: Path, base: Path) ->
 def test_a_missing_raw_table_is_refused_with_what_to_do(tmp_path: Path, base: Path) -> None:
     raw, out = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
     with pytest.raises(InputError, match="no such file") as caught:
-        prepare.prepare(raw, out, tokenizer_from=base, max_length=8, wanted=1)
+        run(raw, out, base, 1)
     assert "dvc repro" in str(caught.value)
 
 
@@ -193,8 +204,12 @@ def test_the_stage_writes_tables_and_counts(project: Path) -> None:
         assert metrics[split]["rows_read"] == read
         assert set(metrics[split]["skipped"]) == set(hh.REASONS)
         assert metrics[split]["prompt_tokens"] > metrics[split]["chosen_tokens"] > 0
-    assert "test has fewer examples than the 10 asked for" in done.stderr
-    assert "train has fewer" not in done.stderr
+        metadata = pq.read_schema(project / f"data/prepared/{split}.parquet").metadata
+        assert metadata[b"template"] == metrics[split]["template"].encode() == b"hh"
+        assert metadata[b"end"] == b"0"
+    warning = "data/prepared/test.parquet: has 6 examples, fewer than the 10 asked for"
+    assert warning in done.stderr
+    assert "train.parquet: has" not in done.stderr
 
 
 def test_a_failed_stage_leaves_the_earlier_result(project: Path) -> None:
@@ -216,7 +231,7 @@ def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
     for wrong in (content[:-1] + b"2", content[:100], b""):
         raw.write_bytes(wrong)
         with pytest.raises(InputError, match=f"{raw}: not readable as Parquet.*make check-cache"):
-            prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, wanted=None)
+            run(raw, tmp_path / "out", base)
         assert not (tmp_path / "out").exists()
 
 
@@ -232,7 +247,7 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
     pq.write_table(table, raw, row_group_size=10, write_page_checksum=True)
 
     def prepared() -> tuple[object, ...]:
-        prepare.prepare(raw, out, tokenizer_from=base, max_length=64, wanted=15)
+        run(raw, out, base, 15)
         return [part.tolist() for part in parts(examples.read(out))], texts.read(out)
 
     expected, whole, refused = prepared(), raw.read_bytes(), 0
@@ -248,8 +263,8 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
     assert refused > 100
 
 
-def write_table(path: Path, schema: pa.Schema, rows: list[dict[str, object]]) -> Path:
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=tables.CONVERSATIONS), path)
     return path
 
 
@@ -261,37 +276,34 @@ def test_rankings_give_pairs_and_the_last_is_cut(
 ) -> None:
     """Three responses in three pairs, in three pairs, and two of them as good in two."""
     scores = [[2.0, 0.0, 1.0], [3.0, 4.0, 5.0], [1.0, 1.0]]
-    table: list[dict[str, object]] = [
-        {"prompt": f"Which? {i}", "completions": list("abc")[: len(s)], "scores": s}
+    table = [
+        ranked.read({"prompt": f"Which? {i}", "completions": list("abc")[: len(s)], "scores": s})
         for i, s in enumerate([*scores[:2], [7.0, 1.0]])
     ]
-    raw, out = write_table(tmp_path / "raw", ranked.SCHEMA, table), tmp_path / "out"
-    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=64, wanted=wanted)
+    raw, out = write_table(tmp_path / "raw", table), tmp_path / "out"
+    counts = run(raw, out, base, wanted)
     found = examples.read(out)
     assert (counts.rows_read, counts.pairs) == (rows, pairs)
     expected = [(0, 2), (0, 1), (2, 1), (5, 4), (5, 3), (4, 3), (6, 7)]
     assert [tuple(pair) for pair in found.index.pairs.tolist()] == expected[:pairs]
     lengths = found.responses.lengths[found.index.pairs]
     assert [counts.chosen_tokens, counts.rejected_tokens] == lengths.sum(axis=0).tolist()
-    assert counts.skipped == {
-        "empty_prompt": 0,
-        "empty_response": 0,
-        "no_preference": 0,
-        "no_tokens": 0,
-    }
+    reasons = [*conversations.REASONS, Unusable.NO_TOKENS]
+    assert counts.skipped == dict.fromkeys((reason.value for reason in reasons), 0)
+    assert counts.template == "none"
     assert counts.labelled_responses is None
 
 
 def test_labelled_responses_are_counted_by_themselves(tmp_path: Path, base: Path) -> None:
     row = {"prompt": "Where is it, after all?", "completion": "Here.", "label": True}
-    table: list[dict[str, object]] = [
+    table = [
         {**row, "weight": 0.5},
         {**row, "completion": " ", "weight": None},
         {**row, "label": False, "weight": None},
         {**row, "completion": "There, at the gate.", "weight": 2.0},
     ]
-    raw, out = write_table(tmp_path / "raw", labelled.SCHEMA, table), tmp_path / "out"
-    counts = prepare.prepare(raw, out, tokenizer_from=base, max_length=12, wanted=2)
+    raw, out = write_table(tmp_path / "raw", list(map(labelled.read, table))), tmp_path / "out"
+    counts = run(raw, out, base, 2, max_length=12)
     assert (counts.rows_read, counts.labelled_responses, counts.pairs) == (3, 2, 0)
     assert counts.truncated_labelled == 2
     index = examples.read(out).index
@@ -301,14 +313,94 @@ def test_labelled_responses_are_counted_by_themselves(tmp_path: Path, base: Path
     assert counts.as_dict()["labelled_responses"] == 2
 
 
-@pytest.mark.parametrize("scores", [[1.0], [1.0, float("nan")], None])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": None},
+        {"responses": None},
+        {"responses": ["a", None]},
+        {"unusable": "no reason"},
+        {"prompt": [{"role": "user", "content": None}]},
+        {"scores": [1.0]},
+        {"scores": [1.0, float("nan")]},
+    ],
+)
 def test_a_row_that_cannot_be_read_is_named(
-    scores: list[float] | None, tmp_path: Path, base: Path
+    changes: dict[str, object], tmp_path: Path, base: Path
 ) -> None:
-    good: dict[str, object] = {"prompt": "Which?", "completions": ["a", "b"], "scores": [1.0, 2.0]}
-    raw = write_table(tmp_path / "raw", ranked.SCHEMA, [good, {**good, "scores": scores}])
+    good = conversations.row([Turn("", "Which?")], ["a", "b"], scores=[1.0, 2.0])
+    raw = write_table(tmp_path / "raw", [good, good | changes])
     with pytest.raises(InputError, match=f"{raw}, row 1: .*mend it"):
-        prepare.prepare(raw, tmp_path / "out", tokenizer_from=base, max_length=64, wanted=None)
+        run(raw, tmp_path / "out", base)
+
+
+def test_a_raw_table_says_what_its_rows_are(tmp_path: Path, base: Path) -> None:
+    """Whether the data lay prompts out themselves, and how; with what fetch-data says of them."""
+    text = conversations.row([Turn("", "Which?")], ["a", "b"])
+    turns = conversations.row([Turn("user", "Which?")], ["a", "b"])
+    bad = conversations.unusable(Unusable.SEVERAL_TURNS)
+    for rows, template in (([bad, text], "none"), ([bad, turns], "chat"), ([bad], "none")):
+        table = RawTable(write_table(tmp_path / "raw", rows), data_helpers.data())
+        assert (table.template, table.rows) == (template, len(rows))
+        assert (table.source, table.format) == ("unknown", "unknown")
+        found = [example for _, example in table.examples()]
+        assert found[0] is Unusable.SEVERAL_TURNS
+        assert all(isinstance(one, Example) for one in found[1:])
+    raw = tmp_path / "raw.parquet"
+    schema = tables.RAW.with_metadata({tables.SOURCE: "demo", tables.FORMAT: "dialogues"})
+    with tables.writing(raw, schema) as writer:
+        writer.write_table(pa.Table.from_pylist([dict(zip(tables.RAW.names, GOOD, strict=True))]))
+    dialogues = RawTable(raw, data_helpers.data())
+    assert (dialogues.template, dialogues.source, dialogues.format) == ("hh", "demo", "dialogues")
+    counts = run(raw, tmp_path / "out", base)
+    assert (counts.format, counts.template) == ("dialogues", "hh")
+    assert examples.read(tmp_path / "out").source == "demo"
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, True), (1, False)])
+def test_data_of_which_most_prompts_are_a_guess_are_refused(
+    more: int, refused: bool, tmp_path: Path, base: Path
+) -> None:
+    rows = [GOOD] * (1 + more) + [("It is good", "It is bad")] * 2
+    if refused:
+        with pytest.raises(InputError, match="2 of 3 examples have no Assistant: marker"):
+            prepared(tmp_path, base, rows)
+    else:
+        prepared(tmp_path, base, rows)
+    counts, _ = prepared(tmp_path, base, rows, format="dialogues")
+    assert counts.common_prefix == 2
+
+
+def test_messages_without_a_chat_template_are_refused_with_what_to_do(
+    tmp_path: Path, base: Path
+) -> None:
+    row = conversations.row([Turn("user", "Which?")], ["a", "b"])
+    raw = write_table(tmp_path / "raw", [row])
+    with pytest.raises(InputError, match=r"data\.template: auto takes the chat template"):
+        run(raw, tmp_path / "out", base)
+    assert run(raw, tmp_path / "out", base, template="hh").template == "hh"
+    prompt = texts.read(tmp_path / "out")[0].prompt
+    assert prompt == "\n\nHuman: Which?\n\nAssistant:"
+
+
+def test_what_is_judged_to_be_of_another_split_is_not_counted(tmp_path: Path, base: Path) -> None:
+    raw, out = write_raw(tmp_path / "raw.parquet", [GOOD, KEPT, GOOD]), tmp_path / "out"
+    settings = data_helpers.data()
+
+    def prepared(other: Unusable | bool) -> Counts:
+        return prepare.prepare(
+            RawTable(raw, settings),
+            out,
+            tokens.load(base),
+            settings,
+            wanted=None,
+            seen=Seen(),
+            judge=lambda example: example.responses[0] == "a" or other,
+        )
+
+    elsewhere, unused = prepared(other=False), prepared(Unusable.IN_TEST)
+    assert (elsewhere.pairs, elsewhere.rows_read, elsewhere.skipped_rows) == (1, 3, [])
+    assert (unused.pairs, unused.skipped["in_test"], unused.skipped_rows) == (1, 2, [0, 2])
 
 
 def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> None:
@@ -316,15 +408,8 @@ def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> No
     directory = os.environ.get("HH_RLHF", "")
     if not (directory and Path(directory).is_dir()):
         pytest.skip("HH_RLHF names no directory")
-    data = Data(
-        source=directory,
-        train_pairs=None,
-        eval_pairs=1_000,
-        max_length=512,
-        revision=None,
-        demo=Demo(),
-    )
-    table = [row for batch in registry.batches(data, "test") for row in batch.to_pylist()]
+    data = data_helpers.data(source=directory)
+    table = [row for batch in registry.raw(data, "test")[1] for row in batch.to_pylist()]
     rows = [(row["chosen"], row["rejected"]) for row in table]
     counts, pairs = prepared(tmp_path, base, rows, pairs=1_000, max_length=512)
     assert counts.pairs == 1_000

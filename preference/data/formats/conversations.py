@@ -56,7 +56,11 @@ def unusable(reason: Unusable) -> dict[str, Any]:
 
 
 def read(values: Mapping[str, Any], rankings: Rankings) -> Example | Unusable:
-    """The example that a row of `SCHEMA` gives, or the reason why there is none."""
+    """The example that a row of `SCHEMA` gives, or the reason why there is none.
+
+    Raises:
+        ValueError: it is no such row.
+    """
     prompt = tuple(Turn(**turn) for turn in values["prompt"])
     responses = tuple(values["responses"])
     if reason := values["unusable"] or _fault(prompt, responses):
@@ -67,7 +71,10 @@ def read(values: Mapping[str, Any], rankings: Rankings) -> Example | Unusable:
         return example._replace(labels=(values["label"],), weights=(values["weight"],))
     if values["scores"] is None:
         return example._replace(pairs=((0, 1),))
-    pairs = tuple(_ranked(values["scores"], rankings))
+    scores = values["scores"]
+    if len(scores) != len(responses) or not all(map(math.isfinite, scores)):
+        raise ValueError(f"{len(responses)} responses need as many finite scores, not {scores}")
+    pairs = tuple(_ranked(scores, rankings))
     return example._replace(pairs=pairs) if pairs else Unusable.NO_PREFERENCE
 
 
