@@ -23,7 +23,7 @@ from preference.model import batches, enlarging
 from preference.model.batches import Batch, Layout
 from preference.store.examples import Examples, Index, Ragged
 
-SHORT = 64  # tokens of a trial that is not about length
+SHORT = 32  # tokens of a trial that is not about length
 SCORED = 32  # tokens of a response that are looked at, from its first to its last
 # How far rounding may go, as a share of the largest log-probability. In float32 a shortcut has to
 # be the same function: rounding was seen to come to 1e-5, at 80 layers, and windows, caps and
@@ -180,7 +180,7 @@ def _compare(
             with torch.autocast(device, dtype) if dtype else nullcontext():
                 found.append(_difference(scorer, scorer, texts, trusted, tried))
         # How models and their attention say that they do not know an argument or a shape.
-        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             if should_reduce_batch_size(error):
                 raise
             raise _RefusedError(first_line(error)) from None
