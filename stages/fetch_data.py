@@ -17,18 +17,18 @@ def main(args: Namespace) -> None:
     data = params.load().data
     with replacing(OUT) as directory:
         for split in registry.SPLITS:
-            found, schema, batches = registry.raw(data, split)
+            found, batches = registry.raw(data, split)
             file, rows = directory / f"{split}.parquet", 0
-            metadata = {SOURCE: registry.name(data), FORMAT: found}
+            metadata = {SOURCE: registry.name(data), FORMAT: found.name}
             with (
-                writing(file, schema.with_metadata(metadata)) as writer,
+                writing(file, found.schema.with_metadata(metadata)) as writer,
                 bar(f"fetch {split}", None, "rows") as progress,
             ):
                 for batch in batches:
                     writer.write_batch(batch)
                     progress.update(batch.num_rows)
                     rows += batch.num_rows
-            logging.info("%s: %d rows, format %s", OUT / file.name, rows, found)
+            logging.info("%s: %d rows, format %s", OUT / file.name, rows, found.name)
 
 
 if __name__ == "__main__":

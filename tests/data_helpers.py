@@ -135,9 +135,9 @@ def prepared(
 
 def prepared_data(data: Data, directory: Path, *, all_turns: bool = False) -> Examples:
     """Fetch and prepare the training split of a source, with the tokenizer in `base`."""
-    _, schema, batches = registry.raw(data, "train")
+    found, batches = registry.raw(data, "train")
     raw, out = directory / "raw.parquet", directory / "prepared.parquet"
-    with writing(raw, schema) as writer:
+    with writing(raw, found.schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
     table = RawTable(raw, data)

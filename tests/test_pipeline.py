@@ -10,14 +10,17 @@ import naive
 import project
 import pytest
 import torch
+from model_cases import make_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
+from preference.model import loading
 from preference.store import examples, scores
 
 
@@ -178,6 +181,37 @@ def test_any_saved_model_is_evaluated_against_any_reference(another: Path) -> No
     unpinned = project.run(another, *command, "--reference", "gpt2")
     assert unpinned.returncode == 1
     assert "@COMMIT" in unpinned.stderr
+
+
+def test_adapters_and_a_tokenizer_with_one_more_token_are_evaluated(
+    another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(another)
+    adapter = make_adapter(Path("models/base"), Path("adapter"))
+    merged = loading.load(adapter)
+    merged.save_pretrained("merged")
+    # As TRL saves a model: with a token for padding, and an embedding for it.
+    tokenizer = AutoTokenizer.from_pretrained("models/base")
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    merged.resize_token_embeddings(len(tokenizer))
+    for part in (merged, tokenizer):
+        part.save_pretrained("padded")
+
+    def evaluated(policy: str, reference: str) -> dict[str, Any]:
+        command = ("python", "-m", "stages.final_eval", "--policy", policy)
+        done = project.run(another, *command, "--reference", reference)
+        assert done.returncode == 0, done.stderr
+        said = "adapter: an adapter, merged into its base models/base" in done.stderr
+        assert said == ("adapter" in (policy, reference))
+        return json.loads(done.stdout)
+
+    expected = evaluated("merged", "models/base")
+    assert abs(expected["reward"]) > 0.01
+    assert evaluated("adapter", "models/base")["reward"] == pytest.approx(expected["reward"])
+    padded = evaluated("padded", "models/base")["reward"]
+    assert padded == pytest.approx(expected["reward"], abs=1e-4)
+    swapped = evaluated("models/base", "adapter")
+    assert swapped["reward"] == pytest.approx(-expected["reward"], abs=1e-5)
 
 
 def test_own_files_and_a_directory_with_only_config_and_tokenizer(another: Path) -> None:

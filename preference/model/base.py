@@ -37,25 +37,27 @@ def create_base(
         InputError: it does not exist, is not pinned, cannot be reached, or cannot be used.
     """
     random = model.weights == "random"
+    path = located(model.base)
+    scratch, file = model.base == "scratch", path.suffix == gguf.SUFFIX and not path.is_dir()
+    if not (scratch or file):
+        path = loading.locate(
+            model.base, model.revision, "params.yaml: model.base", "model.revision"
+        )
     with replacing(out) as temporary:
         temporary.mkdir()
-        if model.base == "scratch":
+        if scratch:
             for part in _scratch(model.scratch, seed, texts):
                 part.save_pretrained(temporary)
             name = "scratch"
-        elif model.base.endswith(gguf.SUFFIX):
-            _from_file(located(model.base), random, temporary)
+        elif file:
+            _from_file(path, random, temporary)
             name = "file"
         else:
-            directory = loading.locate(
-                model.base, model.revision, "params.yaml: model.base", "model.revision"
-            )
             # No path, which would tell of a machine.
             local = located(model.base).is_dir()
             name = "directory" if local else f"{model.base}@{model.revision}"
             # Whoever names a model of the Hub means its weights.
-            made = seed if local or random else None
-            _from_directory(directory, made, random, temporary)
+            _from_directory(path, seed if local or random else None, random, temporary)
         tokenizer.set_chat_template(temporary, template)
         # Every model that is trained from this one says so.
         write_json(temporary / loading.ORIGIN, {"base_model": name})

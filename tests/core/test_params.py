@@ -243,12 +243,14 @@ def test_defaults_of_tracked_params_stay() -> None:
     scratch = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 1024}
     assert params.Scratch().model_dump() == scratch
     assert params.Kto(target_kl=0.0).shuffle == "examples"
+    assert params.Model(base="scratch", revision=None).weights == "auto"
     has_default = {
         key for key in params.leaf_keys() if not key.startswith("runtime.") and optional(key)
     }
     assert has_default == {
         *(f"data.demo.{name}" for name in demo),
         *(f"model.scratch.{name}" for name in scratch),
+        "model.weights",
         "train.kto.shuffle",
     }
 

@@ -17,6 +17,7 @@ from tokenizers.models import BPE
 from preference.core.errors import InputError
 from preference.data import prepare, tokens
 from preference.data.counts import Counts
+from preference.data.encoding import Encoder
 from preference.data.formats import conversations, hh, labelled, ranked
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.leakage import Seen
@@ -71,7 +72,8 @@ def run(raw: Path, out: Path, base: Path, wanted: int | None = None, **changes: 
     """What prepare does, with some params of data set to other values."""
     settings = data_helpers.data(**changes)
     table, loaded = RawTable(raw, settings), tokens.load(base)
-    return prepare.prepare(table, out, loaded, settings, wanted=wanted, seen=Seen())
+    encoder = Encoder(loaded, settings, table.template)
+    return prepare.prepare(table, out, encoder, wanted=wanted, seen=Seen())
 
 
 def prepared(
@@ -386,13 +388,13 @@ def test_messages_without_a_chat_template_are_refused_with_what_to_do(
 def test_what_is_judged_to_be_of_another_split_is_not_counted(tmp_path: Path, base: Path) -> None:
     raw, out = write_raw(tmp_path / "raw.parquet", [GOOD, KEPT, GOOD]), tmp_path / "out"
     settings = data_helpers.data()
+    table = RawTable(raw, settings)
 
     def prepared(other: Unusable | bool) -> Counts:
         return prepare.prepare(
-            RawTable(raw, settings),
+            table,
             out,
-            tokens.load(base),
-            settings,
+            Encoder(tokens.load(base), settings, table.template),
             wanted=None,
             seen=Seen(),
             judge=lambda example: example.responses[0] == "a" or other,

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_cases import make_adapter
 
 from preference.core.errors import InputError
 from preference.data.formats import hh
 from preference.evaluation import generation
+from preference.model import loading
 from tools import chat as talk
 
 
@@ -70,6 +73,19 @@ def test_chat_forgets_what_the_model_has_no_room_for(another: Path) -> None:
     done = chat(another, "\n".join(asked))
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == replies(another, "models/policy", asked)
+
+
+def test_chat_takes_an_adapter(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(another)
+    adapter = make_adapter(Path("models/base"), Path("adapter"))
+    loading.load(adapter).save_pretrained("merged")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path("models/base", name), "merged")
+    done = chat(another, "Where?\n", "--model", "adapter")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == replies(another, "merged", ["Where?"])
+    assert done.stdout.decode() != replies(another, "models/base", ["Where?"])
+    assert "adapter: an adapter, merged into its base models/base" in done.stderr.decode()
 
 
 BAD: dict[str, tuple[list[str], str]] = {

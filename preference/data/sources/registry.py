@@ -21,8 +21,8 @@ SPLITS = ("train", "test")
 BATCH_ROWS = 10_000
 
 
-def raw(data: Data, split: str) -> tuple[str, pa.Schema, Iterator[pa.RecordBatch]]:
-    """The rows of one split, `train` or `test`: format, schema, and batches of it.
+def raw(data: Data, split: str) -> tuple[Format, Iterator[pa.RecordBatch]]:
+    """The rows of one split, `train` or `test`: their format, and batches of its schema.
 
     Raises:
         InputError: a source does not exist, is not pinned, cannot be reached, has no rows, or
@@ -31,7 +31,7 @@ def raw(data: Data, split: str) -> tuple[str, pa.Schema, Iterator[pa.RecordBatch
     sources = data.sources
     if len(sources) == 1:
         found, rows = _read(sources[0], data.demo, split)
-        return found.name, found.schema, _batched(rows, found.schema)
+        return found, _batched(rows, found.schema)
     formats = [_read(source, data.demo, split)[0] for source in sources]
     names = " + ".join(dict.fromkeys(one.name for one in formats))
     alike = all(one.schema.equals(formats[0].schema) for one in formats)
@@ -42,7 +42,8 @@ def raw(data: Data, split: str) -> tuple[str, pa.Schema, Iterator[pa.RecordBatch
         return rows if found.schema.equals(schema) else map(hh.as_turns, rows)
 
     titled = schema.append(pa.field("source", pa.string()))
-    return names, titled, _batched(mixed(sources, split, read), titled)
+    mixture = formats[0]._replace(name=names, schema=titled)
+    return mixture, _batched(mixed(sources, split, read), titled)
 
 
 def _read(source: Source, settings: Demo, split: str) -> tuple[Format, Iterator[dict[str, Any]]]:

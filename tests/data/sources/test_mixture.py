@@ -79,11 +79,11 @@ def mixture(tmp_path: Path, **changes: Any) -> Data:
 
 def test_dialogues_and_messages_can_be_mixed(tmp_path: Path) -> None:
     data = mixture(tmp_path)
-    name, schema, batches = registry.raw(data, "train")
+    found, batches = registry.raw(data, "train")
     rows = [row for batch in batches for row in batch.to_pylist()]
-    assert name == "preference + dialogues"
+    assert found.name == "preference + dialogues"
     assert registry.name(data) == "files + demo"
-    assert schema.names[-1] == "source"
+    assert found.schema.names[-1] == "source"
     assert Counter(row["source"] for row in rows) == {"chat": 30, "made": 10}
     dialogue = next(row for row in rows if row["source"] == "made")
     assert [turn["role"] for turn in dialogue["prompt"]][::2] == ["user"] * (
