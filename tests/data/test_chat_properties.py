@@ -72,7 +72,8 @@ def test_ids_are_those_of_the_template(
 ) -> None:
     found = sequences(encoder(name, kind, adds_bos).encode([0], [example]))
     tokenizer = chat_cases.tokenizer(kind, adds_bos=adds_bos)
-    bos, end = (tokenizer.token_to_id(token) for token in ("<s>", TEMPLATES[name][1]))
+    vocabulary = tokenizer.get_vocab()
+    bos, end = vocabulary["<s>"], vocabulary[TEMPLATES[name][1]]
     assert len(found) == 2
     for (prompt, response), text in zip(found, example.responses, strict=True):
         expected = own_ids(name, kind, adds_bos, [*example.turns, Turn("assistant", text)])

@@ -55,7 +55,7 @@ def encode(both: Both, batch: list[Example], own: str = "none", **changes: objec
     return Encoder(both.loaded, settings, own).encode([10 * i for i in range(len(batch))], batch)
 
 
-plain = st.text(st.characters(codec="utf-8", exclude_characters=chr(tokens.LAST_SIGN)))
+plain = st.text().filter(lambda text: not tokens.SIGN.search(text))
 texts = st.lists(
     st.sampled_from(("Human: ", "\n\nAssistant:", " the market", "gate", EOS, "🙂")) | plain,
     max_size=6,
@@ -274,11 +274,13 @@ def test_a_template_that_lays_out_the_prompt_in_two_ways_is_refused(both: Both) 
         encode(Both(loaded, None), [example("where?", "gate", "at")], "chat")
 
 
-def test_a_row_with_a_sign_is_named(both: Both) -> None:
-    pairs = [example("where?", "gate", "at"), example("where?", chr(tokens.LAST_SIGN), "at")]
-    with pytest.raises(InputError, match=r"row 10 of the raw table has the character U\+10FFFD"):
-        encode(both, pairs)
-    assert encode(both, pairs, special_tokens="keep").dropped == [None, None]
+def test_a_row_with_a_sign_is_as_any_other(both: Both) -> None:
+    answer = f"gate{chr(tokens.SIGNS)}"
+    for kind in ("text", "keep"):
+        found = encode(both, [example("where?", answer, "at")], special_tokens=kind)
+        assert (found.dropped, found.spelt) == ([None], 0)
+        ((first, _),) = found.batch["response_ids"].to_pylist()
+        assert both.own.decode(first[:-1]) == answer
 
 
 def test_what_an_answer_is_asked_for_with_is_the_prompt_of_training(both: Both) -> None:

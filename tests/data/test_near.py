@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import data_helpers
 import numpy as np
 import pytest
 from data_helpers import ROOT, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference.core.params import Data, Demo
+from preference.core.params import Demo
 from preference.data.formats import hh
 from preference.data.near import THRESHOLD, NearIndex
 from preference.data.sources import demo, registry
@@ -101,16 +102,9 @@ def test_real_dialogues_are_near_only_where_they_are_one_conversation() -> None:
     directory = os.environ.get("HH_RLHF", "")
     if not (directory and Path(directory).is_dir()):
         pytest.skip("HH_RLHF names no directory")
-    data = Data(
-        source=directory,
-        train_pairs=None,
-        eval_pairs=None,
-        max_length=512,
-        revision=None,
-        demo=Demo(),
-    )
+    data = data_helpers.data(source=directory)
     train, test = (
-        [text for batch in registry.batches(data, split) for text in batch["chosen"].to_pylist()]
+        [text for batch in registry.raw(data, split)[1] for text in batch["chosen"].to_pylist()]
         for split in ("train", "test")
     )
     found = index_of(test).matches(train)

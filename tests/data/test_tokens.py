@@ -36,8 +36,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     return Both(loaded.tokenizer, loaded.eos_id, AutoTokenizer.from_pretrained(directory))
 
 
-# But for the one that stands for EOS where that is hidden.
-plain = st.text(st.characters(codec="utf-8", exclude_characters=chr(tokens.LAST_SIGN)))
+# But for those that stand for special tokens where these are hidden.
+plain = st.text().filter(lambda text: not tokens.SIGN.search(text))
 texts = st.lists(
     st.sampled_from(("Human: ", "\n\nAssistant:", " the market", "gate", EOS, "🙂")) | plain,
     max_size=6,
@@ -150,15 +150,12 @@ def test_special_tokens_that_are_spelt_are_text(both: Both, text: str) -> None:
     assert rows_of(kept.encode([text])) == [both.ids(text)]
 
 
-def test_a_text_that_has_a_sign_is_refused_where_special_tokens_are_hidden(both: Both) -> None:
-    text = f"a{chr(tokens.LAST_SIGN)}b"
-    with pytest.raises(InputError, match=r"has the character U\+10FFFD.*special_tokens: keep"):
-        tokens.Spelt(both.own).hidden(text)
-    other = chr(tokens.LAST_SIGN - 1)
-    for spelt, known in (
-        (tokens.Spelt(both.own), other),
-        (tokens.Spelt(both.own, keep=True), text),
-    ):
-        assert spelt.hidden(known) == (known, 0)
-        assert spelt.shown(known) == known
-        assert rows_of(spelt.encode([known])) == [both.ids(known)]
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_sign_that_data_have_stays_what_it_is(both: Both, keep: bool) -> None:
+    spelt = tokens.Spelt(both.own, keep=keep)
+    text = f"a{chr(tokens.SIGNS)}b{chr(tokens.SIGNS + 7)}"
+    hidden, count = spelt.hidden(text)
+    assert (count, spelt.shown(hidden)) == (0, text)
+    (ids,) = rows_of(spelt.encode([hidden]))
+    assert both.own.decode(ids, skip_special_tokens=False) == text
+    assert both.eos_id not in ids

@@ -132,8 +132,8 @@ def test_a_file_becomes_the_model_and_tokenizer_that_were_written_into_it(
     assert found.config.max_position_embeddings == 48
     assert not hasattr(found.config, "quantization_config")
     text = "\n\nHuman: Where's the market in 2024?\n\nAssistant: Zürich, 北京.<|endoftext|>"
-    written, eos = tokens.load(tmp_path / "out")
-    original, _ = tokens.load(scratch)
+    written, eos, *_ = tokens.load(tmp_path / "out")
+    original = tokens.load(scratch).tokenizer
     assert eos == 0
     assert written.encode(text).ids == original.encode(text).ids
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")

@@ -247,7 +247,7 @@ def test_key_follows_params_inputs_and_precision(tmp_path: Path) -> None:
             determined_by=[facts],
             inputs=[tmp_path / "inputs"],
         )
-        return made._place
+        return made.place
 
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs" / "model").write_text("a")

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from preference.model.scorer import Abilities, ResponseLogps
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps
 from preference.store import checksums
 from preference.training.keeping import Keeper
 

@@ -11,12 +11,12 @@ from source_helpers import COMMIT, ROWS
 from preference.core.errors import InputError
 from preference.core.params import Columns
 from preference.data.formats.registry import Reader
-from preference.data.sources import datasets, readers
+from preference.data.sources import arrow, datasets
 
 
 def read(dataset: Dataset) -> list[dict[str, Any]]:
     """The raw rows of a dataset of the library's."""
-    rows = list(readers.arrow(datasets._batches(dataset), "a dataset"))
+    rows = [(w, dict(v)) for w, v in arrow.rows(datasets._batches(dataset), "a dataset")]
     reader = Reader("auto", Columns(), rows[0][1], rows[0][0])
     return [reader.read(values, where) for where, values in rows]
 

@@ -19,8 +19,10 @@ from preference.evaluation.statistics import summary
 from preference.store.scores import Scores
 
 
-def made(sizes: dict[str, int], split: str = "train", **more: dict[str, Any]) -> list[RawRow]:
-    sources = [Source(title=title, source="demo", **more.get(title, {})) for title in sizes]
+def made(
+    sizes: dict[str, int], split: str = "train", more: dict[str, dict[str, Any]] | None = None
+) -> list[RawRow]:
+    sources = [Source(title=title, source="demo", **(more or {}).get(title, {})) for title in sizes]
     return list(
         mixed(
             sources,
@@ -48,16 +50,16 @@ def test_every_row_once_in_its_order_and_evenly_spread(sizes: list[int]) -> None
 
 
 def test_a_share_is_evenly_spread_and_a_cap_is_of_training_rows() -> None:
-    more = {"a": {"share": 0.25}, "b": {"cap": 3}}
-    texts = {row["text"] for row in made({"a": 20, "b": 10}, **more)}
+    more: dict[str, dict[str, Any]] = {"a": {"share": 0.25}, "b": {"cap": 3}}
+    texts = {row["text"] for row in made({"a": 20, "b": 10}, more=more)}
     assert texts == {"a3", "a7", "a11", "a15", "a19", "b0", "b1", "b2"}
-    tested = Counter(row["source"] for row in made({"a": 20, "b": 10}, "test", **more))
+    tested = Counter(row["source"] for row in made({"a": 20, "b": 10}, "test", more))
     assert tested == {"a": 5, "b": 10}
 
 
 def test_a_source_of_which_nothing_is_left_is_refused() -> None:
     with pytest.raises(InputError, match=r"data\.source: a: nothing is left of its train rows"):
-        made({"a": 3, "b": 3}, a={"share": 0.1})
+        made({"a": 3, "b": 3}, more={"a": {"share": 0.1}})
 
 
 def mixture(tmp_path: Path, **changes: Any) -> Data:

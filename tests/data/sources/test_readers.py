@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_helpers import GOOD, ROWS, as_jsonl, read, refused, write_jsonl, write_parquet
 
-from preference.data.sources import readers
+from preference.data.sources import arrow, readers
 from preference.data.sources.readers import READERS
 
 RECORDS: list[dict[str, Any]] = [
@@ -63,7 +63,7 @@ def test_an_arrow_file_may_have_an_index(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(RECORDS)
     with pa.ipc.new_file(tmp_path / "train.arrow", table.schema) as file:
         file.write_table(table, max_chunksize=1)
-    found = list(readers.ipc(tmp_path / "train.arrow"))
+    found = list(arrow.ipc(tmp_path / "train.arrow"))
     assert [values for _, values in found] == RECORDS
     assert [where for where, _ in found] == [f"{tmp_path}/train.arrow, row {i}" for i in (0, 1)]
 
@@ -290,7 +290,7 @@ def test_broken_arrow_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_rows_of_batches_are_numbered_to_the_end() -> None:
     batches = pa.table({"a": list(range(5))}).to_batches(max_chunksize=2)
-    rows = readers.arrow(batches, "file")
+    rows = arrow.rows(batches, "file")
     assert [next(rows) for _ in range(5)] == [(f"file, row {i}", {"a": i}) for i in range(5)]
     with pytest.raises(StopIteration) as caught:
         next(rows)
