@@ -244,13 +244,21 @@ def test_defaults_of_tracked_params_stay() -> None:
     assert params.Scratch().model_dump() == scratch
     assert params.Kto(target_kl=0.0).shuffle == "examples"
     assert params.Model(base="scratch", revision=None).weights == "auto"
+    assert params.Rankings().model_dump() == {"pairs": "all", "min_gap": 0.0}
+    assert params.Splits().model_dump() == {"train": "train", "test": "test"}
+    assert set(params.Columns().model_dump().values()) == {None}
+    assert params.Train.model_fields["keep"].default == "last"
     has_default = {
         key for key in params.leaf_keys() if not key.startswith("runtime.") and optional(key)
     }
     assert has_default == {
         *(f"data.demo.{name}" for name in demo),
         *(f"model.scratch.{name}" for name in scratch),
+        *(f"data.rankings.{name}" for name in params.Rankings.model_fields),
+        *(f"data.splits.{name}" for name in params.Splits.model_fields),
+        *(f"data.columns.{name}" for name in params.Columns.model_fields),
         "model.weights",
+        "train.keep",
         "train.kto.shuffle",
     }
 

@@ -280,7 +280,7 @@ def test_a_row_with_a_sign_is_as_any_other(both: Both) -> None:
         found = encode(both, [example("where?", answer, "at")], special_tokens=kind)
         assert (found.dropped, found.spelt) == ([None], 0)
         ((first, _),) = found.batch["response_ids"].to_pylist()
-        assert both.own.decode(first[:-1]) == answer
+        assert both.loaded.tokenizer.decode(first[:-1]) == answer
 
 
 def test_what_an_answer_is_asked_for_with_is_the_prompt_of_training(both: Both) -> None:

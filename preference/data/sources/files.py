@@ -100,7 +100,8 @@ def _within(directory: Path) -> Iterator[Path]:
     """
     for path in directory.rglob("*"):
         parts = path.relative_to(directory).parts
-        if any(part.startswith((".", "__")) for part in parts) or not path.is_file():
+        beside = any(part.startswith((".", "~", "__")) or part.endswith("~") for part in parts)
+        if beside or not path.is_file():
             continue
         if path.name == STATE:
             yield from _saved(path.parent)

@@ -32,9 +32,10 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"scores": [1.0, float("inf")]}, "scores must be finite"),
     ({"scores": None}, "column 'scores' must be a list of numbers, but is null"),
     ({"scores": [1.0, "2"]}, "column 'scores' must be a list of numbers"),
-    ({"completions": ["a"], "scores": [1.0]}, "column 'completions' must be a list of two or more"),
-    ({"completions": [], "scores": []}, "column 'completions' must be a list of two or more"),
-    ({"completions": "ab"}, "column 'completions' must be a list of two or more"),
+    # They rank nothing: counted, as its reason says.
+    ({"completions": ["a"], "scores": [1.0]}, "no_preference"),
+    ({"completions": [], "scores": []}, "no_preference"),
+    ({"completions": "ab"}, "column 'completions' must be a list"),
 ]
 
 

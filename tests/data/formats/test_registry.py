@@ -83,7 +83,7 @@ BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
         "auto",
         {"prompt": ["q", "n"]},
         {"q": "a", "n": 5, "chosen": "a", "rejected": "b"},
-        "data.columns: prompt: only texts can be joined",
+        "expected text or messages, not 5",
     ),
     (
         "auto",

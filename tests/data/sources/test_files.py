@@ -17,7 +17,7 @@ from source_helpers import (
     write_parquet,
 )
 
-from preference.data.sources import files, readers, registry
+from preference.data.sources import arrow, files, registry
 
 Write = Callable[[Path, Rows], Path]
 every_format = pytest.mark.parametrize("write", [write_jsonl, write_gzip, write_parquet])
@@ -34,7 +34,7 @@ def test_rows_of_many_batches_keep_their_order(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "BATCH_ROWS", 3)
-    monkeypatch.setattr(readers, "BATCH_ROWS", 4)
+    monkeypatch.setattr(arrow, "BATCH_ROWS", 4)
     rows = [(f"chosen {number}", f"rejected {number}") for number in range(10)]
     write(tmp_path / "train", rows)
     assert read(tmp_path) == rows
