@@ -17,7 +17,10 @@ from typing import Any
 
 from benchmarks import workload
 from benchmarks.workload import Workload
-from preference.data import prepare, tokens
+from preference.core import params
+from preference.data import tokens
+from preference.data.leakage import Seen
+from preference.data.prepare import RawTable, prepare
 
 HERE = Path(__file__).resolve().parent
 SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 1024}
@@ -78,19 +81,21 @@ def _run(module: str, *args: str) -> dict[str, float]:
 def _child(name: str, load: Workload) -> dict[str, float]:
     if name == "prepare":
         with tempfile.TemporaryDirectory() as directory:
+            settings = params.load(load.params).data
             start = time.perf_counter()
-            counts = prepare.prepare(
-                load.directory / "data" / "raw" / "train.parquet",
+            counts = prepare(
+                RawTable(load.directory / "data" / "raw" / "train.parquet", settings),
                 Path(directory) / "train.parquet",
-                tokenizer_from=load.model,
-                max_length=load.max_length,
+                tokens.load(load.model),
+                settings,
                 wanted=load.pairs,
+                seen=Seen(),
             )
             seconds = time.perf_counter() - start
         # As kept: the cut ones were tokenized, too, so this rate is not flattered.
         total = counts.prompt_tokens + counts.chosen_tokens + counts.rejected_tokens
     else:
-        tokenizer, _ = tokens.load(load.model)
+        tokenizer = tokens.load(load.model).tokenizer
         texts = list(chain.from_iterable(load.texts()))
         total, seconds = 0, 0.0
         for first in range(0, len(texts), 12_000):

@@ -64,6 +64,20 @@ def cut(prompt: list[int], response: list[int], max_length: int) -> tuple[list[i
     return kept[: len(kept) - len(response)], response
 
 
+def cut_all(
+    first: list[int], prompt: list[int], responses: list[list[int]], max_length: int
+) -> list[tuple[list[int], list[int]]]:
+    """The same for all responses to a prompt; where something is to stand first, it stays."""
+    if not first:
+        return [cut(prompt, response, max_length) for response in responses]
+    responses = [response[-max_length:] for response in responses]
+    room = max_length - max(map(len, responses))
+    whole = first + prompt
+    if len(whole) > room:
+        whole = first[:room] + whole[len(whole) - max(0, room - len(first)) :]
+    return [(whole, response) for response in responses]
+
+
 def make_index(counts: list[int], pairs: list[tuple[int, int]]) -> Index:
     """So many responses to each prompt, without labels; pairs are places among all responses."""
     prompt_of = np.repeat(np.arange(len(counts)), counts)

@@ -25,7 +25,7 @@ def data(source: Path | str | list[str], revision: str | None = None, **changes:
 
 def read(source: Path | str | list[str], part: str = "train", **changes: object) -> Rows:
     """The dialogues of a source, with some params of data set to other values."""
-    found, reader = registry.raw(data(source, **changes), part)
+    found, reader = registry.raw(data(source, None, **changes), part)
     batches = list(reader)
     assert found.name == "dialogues"
     assert all(batch.schema == RAW for batch in batches)

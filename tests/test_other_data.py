@@ -9,23 +9,27 @@ from typing import Any
 import naive
 import numpy as np
 import project
-import pyarrow as pa
 import pytest
 from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
 from preference.core.errors import InputError
-from preference.data.formats import labelled, ranked
-from preference.store import examples, scores, tables
+from preference.store import examples, scores
 
-STAGES = ("prepare", "baseline_eval", "sft_warmup", "reference", "sft_eval", "train", "final_eval")
+STAGES = (
+    *("fetch_data", "prepare", "baseline_eval", "sft_warmup", "reference", "sft_eval", "train"),
+    "final_eval",
+)
 TOWNS = ("Ulm", "Bern", "Graz", "Kiel", "Linz", "Chur")
 
 
-def write_raw(directory: Path, schema: pa.Schema, rows: dict[str, list[dict[str, Any]]]) -> None:
+def write_source(directory: Path, rows: dict[str, list[dict[str, Any]]], **changes: Any) -> None:
+    """Files that the project takes its data from, with some params set to other values."""
+    (directory / "own").mkdir()
     for split, of_split in rows.items():
-        with tables.writing(directory / f"data/raw/{split}.parquet", schema) as writer:
-            writer.write_table(pa.Table.from_pylist(of_split, schema=schema))
+        lines = "".join(json.dumps(row) + "\n" for row in of_split)
+        (directory / f"own/{split}.jsonl").write_text(lines)
+    project.set_params(directory, {"data.source": "own", **changes})
 
 
 def run(*stages: str) -> None:
@@ -61,10 +65,11 @@ def ranking(number: int) -> dict[str, Any]:
 def test_three_responses_to_a_prompt(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(another)
     rows = [ranking(number) for number in range(30)]
-    write_raw(another, ranked.SCHEMA, {"train": rows[:20], "test": rows[20:]})
-    project.set_params(another, {"data.train_pairs": 50, "data.eval_pairs": None})
+    changes = {"data.train_pairs": 50, "data.eval_pairs": None}
+    write_source(another, {"train": rows[:20], "test": rows[20:]}, **changes)
     run(*STAGES)
     prepared = metrics(another, "prepare")
+    assert (prepared["train"]["format"], prepared["train"]["template"]) == ("ranked", "none")
     # 16 rows of three pairs each, and two of the next.
     assert (prepared["train"]["rows_read"], prepared["train"]["pairs"]) == (17, 50)
     assert (prepared["test"]["rows_read"], prepared["test"]["pairs"]) == (10, 30)
@@ -105,10 +110,11 @@ def test_labelled_single_responses(another: Path, monkeypatch: pytest.MonkeyPatc
         }
         for number in range(40)
     ]
-    write_raw(another, labelled.SCHEMA, {"train": rows[:30], "test": rows[30:]})
-    project.set_params(another, {"train.objective": "kto", "data.train_pairs": 24})
+    changes = {"train.objective": "kto", "data.train_pairs": 24}
+    write_source(another, {"train": rows[:30], "test": rows[30:]}, **changes)
     run(*STAGES)
     prepared = metrics(another, "prepare")
+    assert (prepared["train"]["format"], prepared["train"]["template"]) == ("labelled", "none")
     assert prepared["train"]["pairs"] == 0
     assert prepared["train"]["labelled_responses"] == prepared["train"]["rows_read"] == 24
     final, (_, policy), (_, reference) = (

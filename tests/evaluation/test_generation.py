@@ -55,14 +55,19 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def speaker(
-    model: PreTrainedModel, eos: int = EOS, spelled: dict[int, str] | None = None
+    model: PreTrainedModel,
+    eos: int = EOS,
+    spelled: dict[int, str] | None = None,
+    *,
+    more: tuple[int, ...] = (),
+    turns: bool = True,
 ) -> Speaker:
     """Tokens are one character each, but for those that are spelled otherwise."""
     texts = {id: chr(0x100 + id) for id in range(naive.VOCABULARY)} | (spelled or {})
     words = tokenizer_models.WordLevel({text: id for id, text in texts.items()}, unk_token="?")
     tokenizer = Tokenizer(words)
     tokenizer.decoder = decoders.Fuse()
-    return Speaker(model, tokenizer, eos)
+    return Speaker(model, tokenizer, (eos, *more), turns)
 
 
 def prompts(count: int, longest: int = 12, seed: int = 0) -> list[np.ndarray]:
@@ -122,6 +127,25 @@ def test_eos_ends_an_answer() -> None:
     assert answer == spell(ids[:3])
     assert len(seen) == 4
     assert next(generation.answers(speaker(model, eos=ids[0]), [prompt], 20)) == ""
+
+
+def test_the_end_of_a_turn_ends_an_answer_too() -> None:
+    model = naive.gpt2()
+    prompt, ids = without_repeats(model, 6)
+    seen = passes(model)
+    someone = speaker(model, eos=ids[4], more=(ids[2],))
+    assert list(generation.answers(someone, [prompt], 20)) == [spell(ids[:2])]
+    assert len(seen) == 3
+    assert generation.read(someone, ids) == spell(ids[:2])
+
+
+def test_markers_end_no_answer_of_another_template() -> None:
+    model = naive.gpt2()
+    prompt, ids = without_repeats(model, 6)
+    spelled = dict(zip(ids[2:], ("\n\nHuman:", "x"), strict=False))
+    someone = speaker(model, spelled=spelled, turns=False)
+    (answer,) = generation.answers(someone, [prompt], 6)
+    assert answer == spell(ids[:2]) + "\n\nHuman:x" + spell(ids[4:])
 
 
 @pytest.mark.parametrize(
@@ -278,7 +302,7 @@ def test_samples_are_what_the_three_models_answer(another: Path) -> None:
         someone = generation.open_model(another / "models" / name, torch.device("cpu"))
         ids = [prepared.prompts[prompt] for prompt in at]
         assert found[name] == list(generation.answers(someone, ids, 12))
-        first_ids = greedy(someone.model, ids[0], 12, someone.eos_id)
+        first_ids = greedy(someone.model, ids[0], 12, someone.ends[0])
         text = someone.tokenizer.decode(first_ids)
         assert found[name][0] == text.partition(hh.HUMAN)[0].strip()
         assert found["prompt"][0] == someone.tokenizer.decode(ids[0].tolist())

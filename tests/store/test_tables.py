@@ -22,7 +22,7 @@ COLUMNS: dict[str, list[Any]] = {
     "response_ids": [[[7, 0], [0]], [[8, 0]], [[9, 0], [9, 1, 0], [0]], [[1, 0]]],
     "prompt_tokens": [[3, 2], [0], [1, 1, 0], [2]],
     "prompt": ["ask", "", "\n🙂", "so"],
-    "turns": [[{"role": "user", "start": 0, "end": 3}], [], [], []],
+    "turns": [[{"role": "user", "content": "ask"}], [], [], []],
     "responses": [["yes", "no"], ["a"], ["b", "bb", ""], ["c"]],
 }
 SOURCE = PREPARED.with_metadata({tables.SOURCE: "demo"})

@@ -10,7 +10,7 @@ from preference.store import tables, texts
 from preference.store.texts import Text
 
 PROMPT = "a 🙂\n b|c|d  e"
-TURNS = [("user", 0, 6), ("assistant", 7, 8), ("user", 9, 13)]
+TURNS = [("user", "a 🙂\n b"), ("assistant", "c"), ("user", "d  e")]
 
 
 def row(number: int, **values: object) -> dict[str, object]:
@@ -19,7 +19,7 @@ def row(number: int, **values: object) -> dict[str, object]:
 
 
 def write(path: Path) -> Path:
-    turns = [dict(zip(("role", "start", "end"), turn, strict=True)) for turn in TURNS]
+    turns = [dict(zip(("role", "content"), turn, strict=True)) for turn in TURNS]
     rows = [
         row(3, prompt=PROMPT, turns=turns, chosen=[1], rejected=[0]),
         row(5, prompt="no  marker"),
@@ -29,10 +29,9 @@ def write(path: Path) -> Path:
     return path
 
 
-def test_turns_are_cut_from_the_prompt(tmp_path: Path) -> None:
+def test_turns_are_who_speaks_and_what_is_said(tmp_path: Path) -> None:
     first, second = texts.read(write(tmp_path / "t.parquet"))
-    said = [("user", "a 🙂\n b"), ("assistant", "c"), ("user", "d  e")]
-    assert first == Text(3, PROMPT, said, ["x", "y"], [(1, 0)])
+    assert first == Text(3, PROMPT, TURNS, ["x", "y"], [(1, 0)])
     assert first.questions == ["a 🙂 b", "d e"]
     assert (first.question, first.preferred) == ("d e", "y")
     # Without turns and pairs, the prompt is what is asked, and the first response as good as any.

@@ -15,6 +15,7 @@ from model_cases import make_adapter
 
 from preference.core.errors import InputError
 from preference.data.formats import hh
+from preference.data.formats.example import Turn
 from preference.evaluation import generation
 from preference.model import loading
 from tools import chat as talk
@@ -36,14 +37,15 @@ def replies(
     someone = generation.open_model(where / model, torch.device("cpu"))
     printed = ""
     for asked in dialogues:
-        history: list[tuple[str, str]] = []
+        history: list[Turn] = []
         for question in asked:
-            text = hh.dialogue(history, question)
+            history.append(Turn("user", question))
+            text = hh.text(history)
             ids = someone.tokenizer.encode(text, add_special_tokens=False).ids
             (answer,) = generation.answers(
                 someone, [np.array(ids)], 12, temperature=temperature, generator=generator
             )
-            history.append((question, answer))
+            history.append(Turn("assistant", answer))
             printed += f"{answer}\n"
     return printed
 
