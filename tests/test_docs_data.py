@@ -97,7 +97,7 @@ def test_every_reason_is_said() -> None:
     assert sorted(codes(line[0])[0] for line in table("Counted")) == sorted(map(str, Unusable))
     # Those without a row are found only once there are tokens, or other rows.
     later = {codes(line[0])[0] for line in table("Counted") if not line[2]}
-    assert later == {"refused_by_template", "too_long", "in_test", "no_tokens"}
+    assert later == {"refused_by_template", "too_long", "in_test", "near_test", "no_tokens"}
 
 
 @pytest.mark.parametrize("line", table("Refused"), ids=str)

@@ -251,7 +251,7 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
     def prepared() -> tuple[object, ...]:
         run(raw, out, base, 15)
         found = parts(examples.read(out))
-            return [part.tolist() for part in found if part is not None], texts.read(out)
+        return [part.tolist() for part in found if part is not None], texts.read(out)
 
     expected, whole, refused = prepared(), raw.read_bytes(), 0
     with pq.ParquetFile(raw) as file:
