@@ -19,6 +19,7 @@ from benchmarks import workload
 from benchmarks.workload import Workload
 from preference.core import params
 from preference.data import tokens
+from preference.data.encoding import Encoder
 from preference.data.leakage import Seen
 from preference.data.prepare import RawTable, prepare
 
@@ -83,11 +84,11 @@ def _child(name: str, load: Workload) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as directory:
             settings = params.load(load.params).data
             start = time.perf_counter()
+            table = RawTable(load.directory / "data" / "raw" / "train.parquet", settings)
             counts = prepare(
-                RawTable(load.directory / "data" / "raw" / "train.parquet", settings),
+                table,
                 Path(directory) / "train.parquet",
-                tokens.load(load.model),
-                settings,
+                Encoder(tokens.load(load.model), settings, table.template),
                 wanted=load.pairs,
                 seen=Seen(),
             )

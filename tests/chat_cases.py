@@ -104,4 +104,4 @@ def loaded(template: str | None, kind: str = "bytes", **options: bool) -> tokens
     """What `tokens.load` gives for a saved one."""
     found = tokenizer(kind, **options)
     special = {"bos_token": "<s>", "eos_token": "</s>"}
-    return tokens.Loaded(found, found.token_to_id("</s>"), special, template)
+    return tokens.Loaded(found, found.get_vocab()["</s>"], special, template)

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from preference.core.errors import InputError
 from preference.data import tokens
 from preference.data.counts import Counts
+from preference.data.encoding import Encoder
 from preference.data.formats.hh import Pair, split
 from preference.data.leakage import Seen
 from preference.data.prepare import RawTable, prepare
@@ -70,8 +71,8 @@ ODD = [
     "a",
     "yes it is ",
 ]
-# But for the one that stands for EOS where that is hidden.
-plain = st.text(st.characters(codec="utf-8", exclude_characters=chr(tokens.LAST_SIGN)), max_size=4)
+# But for those that stand for special tokens where these are hidden.
+plain = st.text(max_size=4).filter(lambda text: not tokens.SIGN.search(text))
 piece = st.one_of(st.sampled_from(ODD), plain)
 text = st.lists(piece, max_size=8).map("".join)
 long = st.builds(lambda part, times: part * times, piece, st.integers(500, 3000))
@@ -319,7 +320,8 @@ def test_prepared_pairs_are_the_naive_ones(
 
     def made() -> Counts:
         table = RawTable(raw, settings)
-        return prepare(table, out, tokens.load(place), settings, wanted=None, seen=Seen())
+        encoder = Encoder(tokens.load(place), settings, table.template)
+        return prepare(table, out, encoder, wanted=None, seen=Seen())
 
     pairs = {}
     for number, row in enumerate(rows):

@@ -129,7 +129,7 @@ def test_cutting_and_padding_in_the_file_do_not_matter(local: Path, tmp_path: Pa
     raw.enable_padding(length=4, pad_token="<|endoftext|>")
     raw.save(str(local / "tokenizer.json"))
     out = create(local, tmp_path / "out")
-    loaded, _ = tokens.load(out)
+    loaded = tokens.load(out).tokenizer
     assert len(loaded.encode(TEXTS[0]).ids) > 4
 
 
