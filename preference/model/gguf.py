@@ -56,6 +56,7 @@ def load(path: Path) -> PreTrainedModel:
             at.parent,
             gguf_file=at.name,
             dtype=torch.float32,
+            # Else it could stay quantized, and would not be saved.
             quantization_config=GgufConfig(dequantize=True),
             local_files_only=True,
             trust_remote_code=False,
@@ -63,9 +64,6 @@ def load(path: Path) -> PreTrainedModel:
         )
     checks.require_stored(info, path)
     checks.require_tied(model, path)
-    # With these the model would count as quantized, and not be saved.
-    vars(model.config).pop("quantization_config", None)
-    model.hf_quantizer = None
     require_sound(model, path)
     return model
 

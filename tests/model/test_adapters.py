@@ -180,6 +180,12 @@ def test_an_adapter_of_an_adapter_is_refused(adapter: Path, tmp_path: Path) -> N
     refuse(second, "is an adapter itself")
 
 
+def test_an_adapter_of_a_damaged_base_is_refused(local: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(local, tmp_path / "adapter")
+    (local / "generation_config.json").write_text("{}")
+    refuse(adapter, r"local/generation_config\.json: not what checksums\.json beside it says")
+
+
 def test_an_adapter_of_another_model_is_refused(adapter: Path, tmp_path: Path) -> None:
     llama().save_pretrained(tmp_path / "other")
     change_json(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,15 @@ def refuse(name: str, out: Path, message: str, revision: str | None = None) -> N
 def test_a_tokenizer_without_eos_is_refused(local: Path, tmp_path: Path) -> None:
     change_json(local / "tokenizer_config.json", eos_token=None)
     refuse(str(local), tmp_path / "out", r"tokenizer_config\.json: no eos_token")
+
+
+def test_an_end_that_the_model_does_not_know_is_warned_of(
+    local: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    change_json(local / "config.json", eos_token_id=300)
+    with caplog.at_level(logging.WARNING):
+        base.create_base(Model(base=str(local), revision=None), 5, tmp_path / "out", [])
+    assert f"{local}/config.json: eos_token_id is 300, and the model has 300 embed" in caplog.text
 
 
 def test_a_tokenizer_that_the_model_has_no_embeddings_for_is_refused(
