@@ -48,7 +48,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "data.validation_pairs": (5, PREPARED),
     "data.eval_pairs": (30, PREPARED),
     "data.decontaminate": ("exact", PREPARED),
-    "data.template": ("none", PREPARED),
+    "data.template": ("none", BASE),
     "data.bos": ("never", PREPARED),
     "data.special_tokens": ("keep", PREPARED),
     "data.max_length": (100, PREPARED),
@@ -66,6 +66,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "model.scratch.n_positions": (200, BASE),
     "model.scratch.vocab_size": (500, BASE),
     "scoring.length_normalize": (False, {"baseline-eval", "sft-eval", *TRAINED}),
+    "sft.turns": ("all", PREPARED),
     "sft.epochs": (2, FROM_SFT),
     "sft.learning_rate": (0.01, FROM_SFT),
     "sft.batch_size": (2, FROM_SFT),
@@ -77,6 +78,8 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "train.objective": ("kto", TRAINED),
     "train.beta": (0.2, TRAINED),
     "train.label_noise": (0.5, TRAINED),
+    "train.evaluate": ("validation", FROM_SFT),
+    "train.keep": ("best", TRAINED),
     "train.kto.target_kl": (0.1, TRAINED),
     "train.kto.shuffle": ("pairs", TRAINED),
     "train.epochs": (3, TRAINED),
@@ -159,6 +162,7 @@ def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
     """The leaf params that a stage really reads, in a run of it in this process."""
     project.set_params(directory, changes)
     found: set[str] = set()
+    kept: list[params.Params] = []
     load, plain = params.load, params.Section.__getattribute__
 
     def watch(section: params.Section, prefix: str) -> dict[int, str]:
@@ -171,6 +175,8 @@ def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
 
     def load_watched() -> params.Params:
         values = load(Path("params.yaml"))
+        # As long as they are there, no other section has the place of one.
+        kept.append(values)
         prefixes = watch(values, "")
 
         def note(section: params.Section, field: str) -> object:
@@ -206,8 +212,10 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
     if name in ("sft-warmup", "train"):
         # Only to refuse what would fail after the training; no result depends on it.
         found.discard("samples.max_new_tokens")
-    # Only a Hub id has a revision.
+    # Only a Hub id has a revision, no demo has splits, and no dialogues are ranked.
     found |= {"data.revision", "model.revision"} & tracked(name)
+    unread = ("data.splits.", "data.rankings.")
+    found |= {key for key in tracked(name) if key.startswith(unread)}
     assert {key for key in found if not key.startswith("runtime.")} == tracked(name)
 
 
@@ -294,8 +302,8 @@ TOUCHED: dict[str, set[str]] = {
     "training/loop.py": FROM_SFT,
     "training/gradients.py": FROM_SFT,
     "evaluation/scoring.py": SCORED,
-    "model/batches.py": BASE - {"fetch-model", "prepare"},
-    "model/attention/rows.py": BASE - {"fetch-model", "prepare"},
+    "model/batches.py": BASE,
+    "model/attention/rows.py": BASE,
     "runtime/session.py": SCORED,
     "runtime/devices.py": SCORED,
     "data/leakage.py": PREPARED,

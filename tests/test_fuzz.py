@@ -290,8 +290,11 @@ def test_parquet_of_other_columns_is_refused(
         return
     with pytest.raises(InputError) as refused:
         read(path)
-    where = f"{path}, row {texts.index(None)}: column 'chosen'" if kind == pa.string() else path
-    assert f"{where}" in str(refused.value)
+    # Of a part of the rows, what is no text at all is found before what is null.
+    bad = [row for row, value in enumerate(texts) if value is None]
+    places = [f"{path}, row {row}: column 'chosen'" for row in bad]
+    told = str(refused.value)
+    assert any(map(told.startswith, places)) if kind == pa.string() else str(path) in told
 
 
 @share(0.15)

@@ -118,7 +118,11 @@ BAD: dict[str, tuple[dict[str, object], str, list[str]]] = {
     "ill-typed param": ({"sft.epochs": "two"}, "sft-warmup", ["params.yaml", "sft.epochs", "two"]),
     "missing file": ({"data.source": "./none.jsonl"}, "fetch-data", ["data.source", "none.jsonl"]),
     "no JSON": ({"data.source": "broken"}, "fetch-data", ["test.jsonl, line 2", "not JSON"]),
-    "no column": ({"data.source": "lacking"}, "fetch-data", ["test.jsonl, line 1", "'rejected'"]),
+    "no column": (
+        {"data.source": "lacking"},
+        "fetch-data",
+        ["test.jsonl, line 1", "columns chosen"],
+    ),
     "no usable pair": ({"data.source": "empty"}, "prepare", ["test.parquet", "usable example"]),
     "unpinned Hub id": (
         {"data.source": "Anthropic/hh-rlhf"},

@@ -107,8 +107,9 @@ def main(args: Namespace) -> None:
     settings = params.load()
     accelerator = devices.accelerator(settings)
     directory = loading.locate_pinned(args.model or str(POLICY), "--model")
+    speaker = open_model(directory, accelerator.device)
     laid_out = encoder(directory, args, settings.data)
-    speaker = open_model(directory, accelerator.device, laid_out.template.name, laid_out.end)
+    speaker = speaker.in_layout(laid_out.template.name, laid_out.end)
     generator = torch.Generator().manual_seed(args.seed)
     logging.info("%s: /new begins a new dialogue, /quit ends", directory)
     history: list[Turn] = []

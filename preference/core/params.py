@@ -154,8 +154,18 @@ class Data(Section):
     def sources(self) -> list[Source]:
         """All of them; a single one has no title that metrics would show."""
         several = [one for one in self.source if isinstance(one, Source)]
-        keys = {key: getattr(self, key) for key in Source.model_fields.keys() & vars(self).keys()}
-        return several or [Source(title="data", **keys)]
+        places = [one for one in self.source if isinstance(one, str)]
+        return several or [
+            Source(
+                title="data",
+                source=self.source if isinstance(self.source, str) else places,
+                revision=self.revision,
+                name=self.name,
+                splits=self.splits,
+                format=self.format,
+                columns=self.columns,
+            )
+        ]
 
     @model_validator(mode="after")
     def _sources_are_told_apart(self) -> "Data":

@@ -1,7 +1,7 @@
 """What a model answers to a prompt in the dialogue format, for many prompts or word by word."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,11 @@ class Speaker:
     ends: tuple[int, ...]
     turns: bool = True
 
+    def in_layout(self, template: str, end: int | None) -> "Speaker":
+        """The same, where turns are laid out in another way; `end` ends an answer, too."""
+        more = () if end is None or end in self.ends else (end,)
+        return replace(self, ends=self.ends + more, turns=template == "hh")
+
 
 def open_model(
     directory: Path, device: torch.device, template: str = "hh", end: int | None = None
@@ -56,8 +61,7 @@ def open_model(
     checksums.require_undamaged(directory)
     model = loading.load(directory).to(device).eval()
     loaded = tokens.load(loading.tokenizer_of(directory))
-    ends = (loaded.eos_id,) if end in (None, loaded.eos_id) else (loaded.eos_id, end)
-    return Speaker(model, loaded.tokenizer, ends, template == "hh")
+    return Speaker(model, loaded.tokenizer, (loaded.eos_id,)).in_layout(template, end)
 
 
 def distinct(prompts: Ragged, count: int) -> list[int]:

@@ -14,6 +14,7 @@ from preference.store.tables import PREPARED
 
 COLUMNS: dict[str, list[Any]] = {
     "row": [0, 2, 3, 7],
+    "source": ["one", None, "two", None],
     "labels": [[None, None], [True], [None, None, None], [False]],
     "weights": [[None, None], [0.5], [1.0, None, 2.0], [None]],
     "chosen": [[0], [], [2, 2], []],
@@ -21,6 +22,7 @@ COLUMNS: dict[str, list[Any]] = {
     "prompt_ids": [[1, 2, 3], [], [4], [5, 6]],
     "response_ids": [[[7, 0], [0]], [[8, 0]], [[9, 0], [9, 1, 0], [0]], [[1, 0]]],
     "prompt_tokens": [[3, 2], [0], [1, 1, 0], [2]],
+    "answers": [[2, 1], [], [], []],
     "prompt": ["ask", "", "\n🙂", "so"],
     "turns": [[{"role": "user", "content": "ask"}], [], [], []],
     "responses": [["yes", "no"], ["a"], ["b", "bb", ""], ["c"]],
@@ -45,6 +47,7 @@ def as_columns(path: Path) -> dict[str, list[Any]]:
         "prompt_ids": [found.prompts[i].tolist() for i in range(len(found.prompts))],
         "response_ids": [list(part) for part in split(responses, counts)],
         "prompt_tokens": [list(part) for part in split(found.prompt_tokens.tolist(), counts)],
+        "answers": [part.tolist() for part in found.answers],
         "prompt": [text.prompt for text in told],
         "turns": [text.turns for text in told],
         "responses": [text.responses for text in told],
@@ -103,7 +106,7 @@ def test_wider_types_give_the_same(tmp_path: Path) -> None:
 
 def test_columns_of_another_table_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", pa.table({"row": [1]}))
-    with pytest.raises(InputError, match=r"has columns \['row'\], expected \['row', 'labels'"):
+    with pytest.raises(InputError, match=r"has columns \['row'\], expected \['row', 'source'"):
         examples.read(path)
 
 

@@ -15,7 +15,7 @@ TURNS = [("user", "a 🙂\n b"), ("assistant", "c"), ("user", "d  e")]
 
 def row(number: int, **values: object) -> dict[str, object]:
     nothing: dict[str, object] = {name: [] for name in tables.PREPARED.names}
-    return nothing | {"row": number, "prompt": "", "responses": ["x", "y"]} | values
+    return nothing | {"row": number, "source": None, "prompt": "", "responses": ["x", "y"]} | values
 
 
 def write(path: Path) -> Path:

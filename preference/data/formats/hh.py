@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from preference.data.formats import conversations
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.formats.messages import shown
 from preference.store.tables import RAW
@@ -93,14 +92,6 @@ def read(values: Mapping[str, Any]) -> Example | Unusable:
         pairs=((0, 1),),
         by_common_prefix=found.by_common_prefix,
     )
-
-
-def as_turns(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of `conversations.SCHEMA` that one of `SCHEMA` is, to be mixed with such."""
-    found = read(values)
-    if isinstance(found, Unusable):
-        return conversations.unusable(found)
-    return conversations.row(found.turns, found.responses)
 
 
 def text(turns: Sequence[Turn]) -> str:

@@ -12,6 +12,7 @@ from preference.core.params import Data, Demo, Source
 from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.data.formats import conversations, hh
+from preference.data.formats.example import Unusable
 from preference.data.formats.registry import Format, Reader
 from preference.data.sources import demo, files
 from preference.data.sources.arrow import Row
@@ -39,11 +40,19 @@ def raw(data: Data, split: str) -> tuple[Format, Iterator[pa.RecordBatch]]:
 
     def read(source: Source) -> Iterator[dict[str, Any]]:
         found, rows = _read(source, data.demo, split)
-        return rows if found.schema.equals(schema) else map(hh.as_turns, rows)
+        return rows if found.schema.equals(schema) else map(_as_turns, rows)
 
     titled = schema.append(pa.field("source", pa.string()))
     mixture = formats[0]._replace(name=names, schema=titled)
     return mixture, _batched(mixed(sources, split, read), titled)
+
+
+def _as_turns(dialogues: dict[str, Any]) -> dict[str, Any]:
+    """A row of two whole dialogues, turn by turn, to be mixed with messages."""
+    found = hh.read(dialogues)
+    if isinstance(found, Unusable):
+        return conversations.unusable(found)
+    return conversations.row(found.turns, found.responses)
 
 
 def _read(source: Source, settings: Demo, split: str) -> tuple[Format, Iterator[dict[str, Any]]]:
