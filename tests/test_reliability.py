@@ -247,10 +247,12 @@ def test_what_one_has_pushed_another_need_not_run(finished: Path, tmp_path: Path
         done = project.run(here, "dvc", *command)
         assert done.returncode == 0, done.stderr
     project.git(here, "commit", "-q", "-a", "-m", "remote")
-    there = tmp_path / "there"
-    project.git(tmp_path, "clone", "-q", str(here), str(there))
-    done = project.run(there, "dvc", "pull")
-    assert done.returncode == 0, done.stderr
-    assert project.repro(there) == []
-    for name in ("results/table.md", "models/policy/model.safetensors"):
-        assert (there / name).read_bytes() == (finished / name).read_bytes()
+    for name, convert in (("there", "false"), ("with other line ends", "true")):
+        there = tmp_path / name
+        project.git(tmp_path, "clone", "-q", "-c", f"core.autocrlf={convert}", str(here), name)
+        done = project.run(there, "dvc", "pull")
+        assert done.returncode == 0, done.stderr
+        assert project.repro(there) == []
+        assert project.git(there, "status", "--porcelain") == ""
+        for file in ("results/table.md", "models/policy/model.safetensors"):
+            assert (there / file).read_bytes() == (finished / file).read_bytes()
