@@ -262,7 +262,7 @@ RAN: dict[str, tuple[object, set[str]]] = {
 
 
 # Their stages are among those that the others run.
-LONG = {"train.objective", "sft.epochs", "data.train_pairs"}
+LONG = {"train.objective", "sft.epochs", "data.train_pairs", "train.beta", "seed"}
 
 
 @pytest.mark.parametrize(

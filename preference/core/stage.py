@@ -20,6 +20,9 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
     gc.disable()
 
 
+TELLING = 3  # seconds
+
+
 def run(
     main: Callable[[argparse.Namespace], None],
     *,
@@ -67,6 +70,9 @@ def run(
             if first and (stage := os.environ.get("DVC_STAGE")):
                 durations.record(stage, time.monotonic() - began)
     except InputError as error:
+        if not first_of_host:
+            # A launcher stops the others when one ends: the first of the host tells before.
+            time.sleep(TELLING)
         _exit(f"error: {error}" if first_of_host else "", 1)
     except signals.Stopped as stopped:
         _exit(f"stopped by {stopped}; earlier results are as they were", stopped.status)

@@ -166,13 +166,31 @@ def read_flat(
             group.validate()
             require_all(file.metadata.row_group(number), group.num_rows)
             rows += group.num_rows
-            for name, levels in flat(group, names).items():
+            found_here = flat(group, names)
+            _require_values(file.metadata.row_group(number), found_here)
+            for name, levels in found_here.items():
                 for found, level in zip(parts[name], levels, strict=True):
                     found.append(level)
         require_all(file.metadata, rows)
         metadata = file.schema_arrow.metadata or {}
     joined = {name: [_joined(level) for level in levels] for name, levels in parts.items()}
     return joined, {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def _require_values(group: pq.RowGroupMetaData, found: dict[str, list[np.ndarray]]) -> None:
+    """Raise what `UNREADABLE` has if a column holds fewer values than a row group says.
+
+    Lists end earlier where damage has hidden some of their values.
+    """
+    for place in range(group.num_columns):
+        column = group.column(place)
+        name = column.path_in_schema.partition(".")[0]
+        if name in found:
+            # A list without values has an entry, too.
+            *lengths, values = found[name]
+            entries = len(values) + sum(int((length == 0).sum()) for length in lengths)
+            if entries != column.num_values:
+                raise pa.ArrowInvalid(f"{entries} values of {name} could be read")
 
 
 def flat(table: pa.Table | pa.RecordBatch, names: Iterable[str]) -> dict[str, list[np.ndarray]]:
