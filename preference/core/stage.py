@@ -70,9 +70,6 @@ def run(
             if first and (stage := os.environ.get("DVC_STAGE")):
                 durations.record(stage, time.monotonic() - began)
     except InputError as error:
-        if not first_of_host:
-            # A launcher stops the others when one ends: the first of the host tells before.
-            time.sleep(TELLING)
         _exit(f"error: {error}" if first_of_host else "", 1)
     except signals.Stopped as stopped:
         _exit(f"stopped by {stopped}; earlier results are as they were", stopped.status)
@@ -90,6 +87,9 @@ def run(
 def _exit(message: str, status: int) -> None:
     if message:
         print(message, file=sys.stderr)
+    else:
+        # A launcher stops the others when one ends: the first of the host tells before.
+        time.sleep(TELLING)
     sys.exit(status)
 
 
