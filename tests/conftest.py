@@ -6,11 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import project
 import pytest
 import torch
 from filelock import FileLock
 
+# That a busy machine is slow is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 # On tiny tensors more threads only wait for each other; in the processes that tests start, too.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
