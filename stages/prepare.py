@@ -9,7 +9,7 @@ from preference.core.files import replacing
 from preference.data import splits, tokens
 from preference.data.encoding import Encoder
 from preference.data.leakage import Seen
-from preference.data.prepare import RawTable, prepare
+from preference.data.prepare import RawTable, prepare, require_one_template
 from preference.store.text import write_json
 
 RAW, BASE = Path("data/raw"), Path("models/base")
@@ -24,17 +24,18 @@ def main(args: Namespace) -> None:
         wanted["validation"] = data.validation_pairs
     loaded, metrics, train = tokens.load(BASE), {}, Seen()
     tables = {split: RawTable(RAW / f"{split}.parquet", data) for split in ("train", "test")}
+    own = require_one_template(tables.values(), data)
+    judges = splits.judges(tables["train"], tables["test"], data)
     with replacing(OUT) as directory:
         for split, limit in wanted.items():
-            table = tables["test" if split == "test" else "train"]
             counts = prepare(
-                table,
+                tables["test" if split == "test" else "train"],
                 directory / f"{split}.parquet",
-                Encoder(loaded, data, table.template, all_turns=settings.sft.turns == "all"),
+                Encoder(loaded, data, own, all_turns=settings.sft.turns == "all"),
                 wanted=limit,
                 seen=train if split == "train" else Seen(),
                 train=None if split == "train" else train,
-                judge=splits.judge(split, tables["train"], tables["test"], data),
+                judge=judges[split],
             )
             logging.info("%s: %s", OUT / f"{split}.parquet", counts.describe())
             for warning in counts.warnings(limit):

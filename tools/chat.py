@@ -25,6 +25,7 @@ from preference.core.params import Data
 from preference.data import tokens
 from preference.data.encoding import Encoder
 from preference.data.formats.example import Turn
+from preference.data.templates import RefusedError
 from preference.evaluation.generation import Speaker, answers, open_model
 from preference.model import loading
 from preference.runtime import devices
@@ -119,8 +120,12 @@ def main(args: Namespace) -> None:
                 history.clear()
                 continue
             history.append(Turn("user", question))
+            try:
+                prompt = laid_out.asked(history)
+            except RefusedError as error:
+                raise InputError(f"the chat template refuses this dialogue: {error.said}") from None
             with accelerator.autocast():
-                answer = reply(speaker, laid_out.asked(history), args, generator)
+                answer = reply(speaker, prompt, args, generator)
             history.append(Turn("assistant", answer))
     except signals.Stopped:
         # What is said of it begins on a line of its own.

@@ -79,20 +79,21 @@ class Encoder:
         Args:
             rows: of the raw table, where each comes from.
         """
-        found = (self._hidden_in(row, one) for row, one in zip(rows, examples, strict=True))
-        hidden, spelt, ended = zip(*found, strict=True)
-        laid = [self._laid_out(example) for example in hidden]
+        hidden, spelt, ended = zip(*map(self._hidden, examples), strict=True)
+        laid = [self._laid_out(row, one) for row, one in zip(rows, hidden, strict=True)]
         dropped = [one if isinstance(one, Unusable) else None for one in laid]
         texts = [one for one in laid if not isinstance(one, Unusable)]
         kept = [place for place, reason in enumerate(dropped) if reason is None]
         if not kept:
-            return Encoded(PREPARED.empty_table().to_batches()[0], dropped, np.zeros(0), 0, 0)
+            none = pa.RecordBatch.from_pylist([], schema=PREPARED)
+            return Encoded(none, dropped, np.zeros(0), 0, 0)
         counts = np.array([len(responses) for _, responses in texts])
         prompts, responses = self._ids(texts, counts)
         asked = [one for one, reason in zip(hidden, dropped, strict=True) if reason is None]
         answers = [self._answers(*both) for both in zip(asked, prompts, strict=True)]
         limit, how = self.settings.max_length, self.settings.truncation
-        cut = truncate(prompts, responses, counts, limit, how, (len(self._bos), self._opening))
+        opening = self._opening if how == "end" else 0
+        cut = truncate(prompts, responses, counts, limit, how, (len(self._bos), opening))
         starts = np.cumsum(counts) - counts
         fits = np.add.reduceat(cut.lost, starts) == 0
         scorable = np.logical_and.reduceat(cut.kept + cut.responses.lengths >= 2, starts)
@@ -124,12 +125,6 @@ class Encoder:
         lost = cut.lost[np.repeat(used, counts)]
         return Encoded(batch, dropped, lost, sum(spelt), sum(ended))
 
-    def _hidden_in(self, row: int, example: Example) -> tuple[Example, int, int]:
-        try:
-            return self._hidden(example)
-        except InputError as error:
-            raise InputError(f"row {row} of the raw table {error}") from None
-
     def _hidden(self, example: Example) -> tuple[Example, int, int]:
         """An example whose texts spell no special token, how many did, and how often EOS ended."""
         stripped = tuple(response.removesuffix(self._eos) for response in example.responses)
@@ -137,8 +132,7 @@ class Encoder:
         responses = [self._spelt.hidden(response) for response in stripped]
         turns = [self._spelt.hidden(turn.content) for turn in example.turns]
         text = (None, 0) if example.text is None else self._spelt.hidden(example.text)
-        plain = Example._replace(
-            example,
+        plain = example._replace(
             turns=tuple(
                 turn._replace(content=content)
                 for turn, (content, _) in zip(example.turns, turns, strict=True)
@@ -149,8 +143,11 @@ class Encoder:
         said = turns if example.text is None else [text]
         return plain, sum(n for _, n in (*responses, *said)), ended // len(self._eos)
 
-    def _laid_out(self, example: Example) -> tuple[str, list[str]] | Unusable:
+    def _laid_out(self, row: int, example: Example) -> tuple[str, list[str]] | Unusable:
         """The text of the prompt, and of each response, with the prompt where that is one whole."""
+        if not all(response.strip() for response in example.responses):
+            # Nothing but the end of sequence was spelt there.
+            return Unusable.EMPTY_RESPONSE
         try:
             prompt = self.template.prompt(example)
             if not self.template.whole:
@@ -161,9 +158,9 @@ class Encoder:
             return error.reason
         if not all(whole.startswith(prompt) for whole in wholes):
             raise InputError(
-                "the chat template lays out a prompt in another way where an answer follows, so "
-                "that what is asked for in training would not be what is asked for in use; set "
-                "data.template to a file with one that does not"
+                f"row {row} of the raw table: the chat template lays out its prompt in another way "
+                "where an answer follows, so that what is asked for in training would not be what "
+                "is asked for in use; set data.template to a file with one that does not"
             )
         return prompt, wholes
 

@@ -1,6 +1,6 @@
 """From a raw split to prepared prompts, responses and pairs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,22 @@ class RawTable:
             columns = (column.to_pylist() for column in group.columns)
             for values in zip(*columns, strict=True):
                 yield dict(zip(names, values, strict=True))
+
+
+def require_one_template(tables: Iterable[RawTable], settings: Data) -> str:
+    """The template that goes with all splits.
+
+    Raises:
+        InputError: they are laid out in different ways, and params do not say in which one.
+    """
+    found = {table.path: table.template for table in tables}
+    if settings.template == "auto" and len(set(found.values())) > 1:
+        said = ", ".join(f"{path}: {name}" for path, name in found.items())
+        raise InputError(
+            f"params.yaml: data.template: auto lays out the splits in different ways ({said}), so "
+            "that one would be trained on and another tested; set it to the one that is meant"
+        )
+    return next(iter(found.values()))
 
 
 def prepare(

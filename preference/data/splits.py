@@ -1,27 +1,29 @@
 """Which rows of the training data are trained on, held out for validation, or left out."""
 
 from collections.abc import Callable
-from hashlib import blake2b
+from functools import partial
 
 from preference.core.params import Data
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen, digest
 from preference.data.prepare import RawTable
 
+Judge = Callable[[Example], Unusable | bool]
 
-def judge(
-    split: str, train: RawTable, test: RawTable, settings: Data
-) -> Callable[[Example], Unusable | bool]:
-    """What says whether an example belongs to `train`, `validation` or `test`."""
-    if split == "test":
-        return lambda example: True
+
+def judges(train: RawTable, test: RawTable, settings: Data) -> dict[str, Judge]:
+    """What says, for each split, whether an example belongs to it, or why it is not to be used."""
     held, leak = _held_out(train, settings), _leak(test, settings)
 
-    def belongs(example: Example) -> Unusable | bool:
-        here = (_dialogue(example) in held) == (split == "validation")
+    def training(example: Example, *, validates: bool) -> Unusable | bool:
+        here = (_dialogue(example) in held) == validates
         return here and (leak(example) or True)
 
-    return belongs
+    return {
+        "train": partial(training, validates=False),
+        "test": lambda example: True,
+        "validation": partial(training, validates=True),
+    }
 
 
 def _leak(test: RawTable, settings: Data) -> Callable[[Example], Unusable | None]:
@@ -44,11 +46,8 @@ def _leak(test: RawTable, settings: Data) -> Callable[[Example], Unusable | None
     def leak(example: Example) -> Unusable | None:
         if seen.has_dialogue(example):
             return Unusable.IN_TEST
-        return (
-            Unusable.NEAR_TEST
-            if near is not None and near.matches(example.dialogues).any()
-            else None
-        )
+        is_near = near is not None and near.matches(example.dialogues).any()
+        return Unusable.NEAR_TEST if is_near else None
 
     return leak
 
@@ -75,8 +74,7 @@ def _held_out(train: RawTable, settings: Data) -> set[bytes]:
                 break
     held: set[bytes] = set()
     pairs = 0
-    # A digest of the digest: short texts come in no order that has to do with their content.
-    for key in sorted(sizes, key=lambda key: blake2b(key, digest_size=16).digest()):
+    for key in sorted(sizes):
         if pairs >= settings.validation_pairs:
             break
         held.add(key)

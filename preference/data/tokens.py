@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,8 +151,11 @@ class Spelt:
 
     def hidden(self, text: str) -> tuple[str, int]:
         """The text with signs in the place of special tokens, and how many there were."""
-        spelt = len(self._pattern.findall(text)) - len(SIGN.findall(text))
-        return self._pattern.sub(self._sign, text), spelt
+        if not self._pattern.search(text):
+            return text, 0
+        signs = len(SIGN.findall(text))
+        hidden, found = self._pattern.subn(self._sign, text)
+        return hidden, found - signs
 
     def _sign(self, found: re.Match[str]) -> str:
         return self._signs.setdefault(found[0], chr(SIGNS + len(self._signs)))
@@ -166,18 +169,28 @@ class Spelt:
         """Token ids of hidden texts."""
         if not any(map(SIGN.search, texts)):
             return encode(self._tokenizer, texts)
-        # A copy of the tokenizer that knows the signs.
-        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        copy = self._knowing
+        # Those that it knows already are not added again.
         copy.add_special_tokens([AddedToken(s, normalized=False) for s in self._signs.values()])
         literal = {copy.token_to_id(sign): self._literal(t) for t, sign in self._signs.items()}
         encoded = copy.encode_batch_fast(texts, add_special_tokens=False)
         return ragged([[i for id_ in e.ids for i in literal.get(id_, (id_,))] for e in encoded])
 
-    @cache  # noqa: B019 (one for each tokenizer)
     def _literal(self, token: str) -> Sequence[int]:
         """The ids of a special token's text."""
-        reader = Tokenizer.from_str(self._tokenizer.to_str())
-        reader.encode_special_tokens = True
         # Behind a letter: some tokenizers put a space before a text's beginning.
-        letter, both = (reader.encode(t, add_special_tokens=False).ids for t in ("a", f"a{token}"))
+        texts = ("a", f"a{token}")
+        letter, both = (self._blind.encode(t, add_special_tokens=False).ids for t in texts)
         return both[len(letter) :]
+
+    @cached_property
+    def _knowing(self) -> Tokenizer:
+        """A copy of the tokenizer, to know the signs."""
+        return Tokenizer.from_str(self._tokenizer.to_str())
+
+    @cached_property
+    def _blind(self) -> Tokenizer:
+        """A copy of the tokenizer to which special tokens are text."""
+        copy = Tokenizer.from_str(self._tokenizer.to_str())
+        copy.encode_special_tokens = True
+        return copy

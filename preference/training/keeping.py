@@ -33,10 +33,12 @@ class Keeper:
         self._session, self._came_from, self._out, self._best = session, came_from, out, best
         self._place = session.checkpoints.place / ".best"
         self._note = self._place.with_suffix(".json")
-        found = None
-        if best and session.accelerator.is_main_process and self._note.exists():
+        found = -math.inf
+        # Without checkpoints no run goes on: what is there is another one's.
+        goes_on = best and session.checkpoints.minutes is not None
+        if goes_on and session.accelerator.is_main_process and self._note.exists():
             found = json.loads(self._note.read_text(encoding="utf-8"))["value"]
-        self._value: float = processes.agreed(session.accelerator, found) or -math.inf
+        self._value = processes.agreed(session.accelerator, found)
 
     def judged(self, model: nn.Module, metrics: Metrics) -> Metrics:
         """Keep the weights that an epoch came to, if they are the best so far; its metrics."""

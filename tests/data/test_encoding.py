@@ -123,7 +123,9 @@ def test_prepared_responses_are_the_joined_sequences_without_their_beginnings(
         head, *rest = (both.ids(t, spelt=special == "text") for t in (one.prompt, *answers))
         sides = [one_side(head, [*ids, both.eos_id], max_length) for ids in rest]
         dropped.append(None)
-        if drops and any(side.lost for side in sides):
+        if not all(answer.strip() for answer in answers):
+            dropped[-1] = Unusable.EMPTY_RESPONSE
+        elif drops and any(side.lost for side in sides):
             dropped[-1] = Unusable.TOO_LONG
         # A lone EOS has nothing before it and could not be scored.
         elif not all(len(side.prompt + side.response) > 1 for side in sides):
@@ -270,7 +272,9 @@ def test_turns_that_a_template_refuses_are_left_out_and_why(chat: Both) -> None:
 def test_a_template_that_lays_out_the_prompt_in_two_ways_is_refused(both: Both) -> None:
     source = "{% if add_generation_prompt %}a{% else %}b{% endif %}{{ messages[-1]['content'] }}"
     loaded = both.loaded._replace(chat_template=source)
-    with pytest.raises(InputError, match="lays out a prompt in another way where an answer"):
+    with pytest.raises(
+        InputError, match=r"row 0 .*lays out its prompt in another way where an answer"
+    ):
         encode(Both(loaded, None), [example("where?", "gate", "at")], "chat")
 
 
@@ -300,3 +304,28 @@ def test_tokenizing_is_that_of_the_directory(tmp_path: Path) -> None:
     loaded = tokens.load(write_tokenizer(tmp_path, eos_token=EOS))
     with pytest.raises(InputError, match=r"data\.template: chat takes the chat template"):
         Encoder(loaded, data_helpers.data(template="chat"), "hh")
+
+
+def test_a_response_that_spells_only_the_end_is_empty(both: Both) -> None:
+    found = encode(both, [example("where?", f"{EOS}", "at"), example("where?", "gate", "at")])
+    assert found.dropped == [Unusable.EMPTY_RESPONSE, None]
+    assert found.batch["row"].to_pylist() == [10]
+
+
+def test_spelt_tokens_are_the_same_from_batch_to_batch(both: Both) -> None:
+    """The tokenizer's copy that knows them is made once, and learns of more."""
+    pairs = [example(f"where {EOS}?", f"a {EOS} b", "at"), example("where?", "gate", "at")]
+    encoder = Encoder(both.loaded, data_helpers.data(bos="never"), "none")
+    once = encoder.encode([0, 1], pairs)
+    again = encoder.encode([0, 1], pairs)
+    assert once.batch.equals(again.batch)
+    assert (once.spelt, again.spelt) == (2, 2)
+
+
+def test_a_batch_of_which_nothing_is_usable_is_empty(both: Both) -> None:
+    found = encode(both, [example("where?", EOS, "at")])
+    assert (found.batch.num_rows, found.batch.schema, found.dropped) == (
+        0,
+        PREPARED,
+        [Unusable.EMPTY_RESPONSE],
+    )

@@ -419,3 +419,26 @@ def test_the_published_evaluation_set_is_found(tmp_path: Path, base: Path) -> No
     assert counts.rows_read == 1_003
     assert counts.skipped_rows == [86, 516, 925]
     assert pairs.index.pair_rows[-1] == 1_002
+
+
+def test_splits_that_auto_lays_out_in_different_ways_are_refused(tmp_path: Path) -> None:
+    settings = data_helpers.data()
+    row = conversations.row([Turn("user", "Which?")], ["a", "b"])
+    dialogues = RawTable(write_raw(tmp_path / "train.parquet", [GOOD]), settings)
+    messages = RawTable(write_table(tmp_path / "test.parquet", [row]), settings)
+    with pytest.raises(InputError, match=r"data\.template: auto .*train.*: hh, .*test.*: chat"):
+        prepare.require_one_template([dialogues, messages], settings)
+    said = data_helpers.data(template="hh")
+    assert prepare.require_one_template([dialogues, messages], said) == "hh"
+    assert prepare.require_one_template([messages], settings) == "chat"
+
+
+def test_a_whole_batch_without_a_usable_row_stops_nothing(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "BATCH_ROWS", 2)
+    lone = (f"{HEAD} {EOS}", f"{HEAD} no")
+    raw, out = write_raw(tmp_path / "raw.parquet", [lone, lone, GOOD]), tmp_path / "out"
+    counts = run(raw, out, base)
+    assert (counts.pairs, counts.skipped["empty_response"], counts.rows_read) == (1, 2, 3)
+    assert examples.read(out).index.rows.tolist() == [2]

@@ -35,7 +35,7 @@ def judged(tmp_path: Path, split: str, **changes: Any) -> list[tuple[str, Unusab
         RawTable(write_raw(tmp_path / f"{name}.parquet", rows), settings)
         for name, rows in (("train", TRAIN), ("test", TEST))
     )
-    judge = splits.judge(split, train, test, settings)
+    judge = splits.judges(train, test, settings)[split]
     found = [example for _, example in train.examples() if isinstance(example, Example)]
     assert len(found) == len(TRAIN)
     return [(example.turns[0].content, judge(example)) for example in found]

@@ -60,9 +60,9 @@ def test_what_is_kept(best: bool, values: list[tuple[float, float]], expected: i
 
 
 def test_an_interrupted_run_knows_its_best_epoch() -> None:
-    first = Keeper(sessions.make(), Path("base"), Path("out"), best=True)
+    first = Keeper(sessions.make(minutes=0), Path("base"), Path("out"), best=True)
     epochs(first, (0.5, 1.0), (0.7, 1.0))
-    again = Keeper(sessions.make(), Path("base"), Path("out"), best=True)
+    again = Keeper(sessions.make(minutes=0), Path("base"), Path("out"), best=True)
     again.finish(epochs(again, (0.6, 1.0)))
     assert kept() == 2
 
@@ -71,3 +71,20 @@ def test_without_an_epoch_the_model_is_what_it_was() -> None:
     keeper = Keeper(sessions.make(), Path("base"), Path("out"), best=True)
     keeper.finish(ResponseLogps(naive.gpt2(), Abilities("plain", bare_output=False)))
     assert kept() == 0
+
+
+def test_a_best_epoch_of_zero_is_known_again() -> None:
+    first = Keeper(sessions.make(minutes=0), Path("base"), Path("out"), best=True)
+    epochs(first, (0.0, 1.0))
+    again = Keeper(sessions.make(minutes=0), Path("base"), Path("out"), best=True)
+    epochs(again, (0.0, 1.0), (0.0, 1.0))
+    again.finish(ResponseLogps(naive.gpt2(), Abilities("plain", bare_output=False)))
+    assert kept() == 1
+
+
+def test_without_checkpoints_nothing_of_another_run_is_taken() -> None:
+    other = Keeper(sessions.make(minutes=None), Path("base"), Path("out"), best=True)
+    epochs(other, (0.1, 1.0), (0.2, 1.0), (0.9, 1.0))
+    own = Keeper(sessions.make(minutes=None), Path("base"), Path("out"), best=True)
+    own.finish(epochs(own, (0.5, 1.0), (0.4, 1.0)))
+    assert kept() == 1
