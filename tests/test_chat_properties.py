@@ -16,7 +16,7 @@ from preference.data.encoding import Encoded, Encoder
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.tokens import SIGN
 
-unhurried = hypothesis.settings(deadline=None, max_examples=40)
+unhurried = hypothesis.settings(deadline=None, max_examples=25)
 
 said = st.text(max_size=30).filter(
     lambda text: text.strip() and not any(s in text for s in SPECIAL) and not SIGN.search(text)

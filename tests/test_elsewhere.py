@@ -83,6 +83,7 @@ def test_not_in_git_from_the_queue(fetching: Path, tmp_path: Path) -> None:
     require_same(fetching)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fetching", ["Größe und Maß"], indirect=True)
 def test_both_in_a_sweep(fetching: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(fetching, ["mine/train.jsonl", "../mine/*.jsonl"], "../Modell für uns")
@@ -95,3 +96,13 @@ def test_both_in_a_sweep(fetching: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert copies.run(repo, NAME, {"seed": 7}, lambda line: None).error == ""
     assert "Größe" in (copies.COPY / ".dvc/config.local").read_text("utf-8")
     require_same(fetching)
+
+
+def test_a_copy_never_evaluates_the_policy_of_the_project(another: Path) -> None:
+    place = another / copies.COPY
+    for name in ("params.yaml", "stages", "preference", "data/prepared", "models/base"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).symlink_to(another / name)
+    done = project.run(place, "python", "-m", "stages.final_eval", "--reference", "models/base")
+    assert done.returncode == 1
+    assert done.stderr == "error: models/policy: no such file or directory; run dvc repro\n"

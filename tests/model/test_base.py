@@ -172,6 +172,17 @@ def test_a_path_that_does_not_exist_is_refused(tmp_path: Path, base: str) -> Non
     refuse(base, tmp_path / "out", "no directory with config|no such file or directory")
 
 
+def test_the_origin_of_a_directory_tells_no_path(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project/.dvc/tmp/sweep").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "project/.dvc/tmp/sweep")
+    for name in (str(local), "~/local", "../local"):
+        base.create_base(Model(base=name, revision=None), 1, tmp_path / "out", [])
+        assert loading.origin(tmp_path / "out") == "directory"
+
+
 def test_a_file_is_no_base(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refuse(str(tmp_path / "file"), tmp_path / "out", "no directory with config and tokenizer")

@@ -66,7 +66,7 @@ def test_a_real_sweep_reuses_what_is_there(another: Path, tmp_path: Path) -> Non
     assert f"`{HALF}` failed: there is no device" in done.stdout
     assert "| dpo-label_noise-0 | 0." in done.stdout
 
-    done = project.run(another, *SWEEP)
+    done = project.run(another, *SWEEP, LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert f"dpo-label_noise-0: ran nothing; reused {STAGES} stages" in done.stderr
     assert f"{HALF}: ran train (" in done.stderr
@@ -99,6 +99,7 @@ def test_a_real_sweep_reuses_what_is_there(another: Path, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.long
 def test_interrupted_it_goes_on_inside_of_a_training(
     another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
