@@ -255,13 +255,15 @@ def heard(place: Path) -> Iterator[None]:
         place: what it speaks of.
     """
     library = logging.getLogger("transformers")
-    level, handlers = library.level, library.handlers
+    level, handlers, propagate = library.level, library.handlers, library.propagate
     library.setLevel(logging.WARNING)
     library.handlers = [_Heard(place)]
+    # With CI set in the environment transformers hands all up as well, the table too.
+    library.propagate = False
     try:
         yield
     finally:
-        library.handlers = handlers
+        library.handlers, library.propagate = handlers, propagate
         library.setLevel(level)
 
 
