@@ -10,12 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, settings
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from preference.core.params import Data
+from preference.core import params
+from preference.core.data_params import Data
+from preference.core.errors import InputError
 from preference.data import tokens
 from preference.data.encoding import Encoder
 from preference.data.formats.example import Example, Turn
@@ -104,6 +107,20 @@ def write_params(
         del group[name]
     YAML(typ="safe", pure=True).dump(values, path)
     return path
+
+
+def refused_params(path: Path) -> str:
+    """What is said of a params file that is refused, which names the file."""
+    with pytest.raises(InputError) as caught:
+        params.load(path)
+    message = str(caught.value)
+    assert path.name in message
+    return message
+
+
+def refused_value(tmp_path: Path, key: str, value: object) -> str:
+    """What is said of valid params with one value more or another."""
+    return refused_params(write_params(tmp_path / "params.yaml", {key: value}))
 
 
 def _group(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -14,8 +14,8 @@ import pytest
 from data_helpers import PARAMS
 from datasets import Dataset, DatasetDict
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError
-from preference.core.params import Data
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.prepare import RawTable
 from preference.data.sources import registry

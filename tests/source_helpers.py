@@ -8,8 +8,8 @@ import data_helpers
 import pytest
 from data_helpers import Rows, write_raw
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError
-from preference.core.params import Data
 from preference.data.sources import registry
 from preference.store.tables import RAW
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from preference.core.params import Data
+from preference.core.data_params import Data
 from preference.data.encoding import Encoded, Encoder
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.tokens import SIGN

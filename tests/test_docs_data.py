@@ -11,8 +11,8 @@ from data_helpers import ROOT
 from format_cases import read, refused, settings
 from ruamel.yaml import YAML
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError
-from preference.core.params import Data
 from preference.data import templates, truncation
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.sources import registry

@@ -11,7 +11,7 @@ import pytest
 from accelerate.state import AcceleratorState
 from dvc.repo import Repo
 
-from preference.core import params
+from preference.core import params, sections
 
 STAGES = project.STAGES
 LOSSES = Path("preference/objectives/losses")
@@ -107,7 +107,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
 
 
 def test_table_names_every_param() -> None:
-    assert set(RERUNS) == set(params.leaf_keys())
+    assert set(RERUNS) == set(sections.leaf_keys(params.Params))
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -153,7 +153,7 @@ def tracked(name: str) -> set[str]:
     listed = STAGES[name].get("params", [])
     return {
         key
-        for key in params.leaf_keys()
+        for key in sections.leaf_keys(params.Params)
         if any(key == group or key.startswith(f"{group}.") for group in listed)
     }
 
@@ -163,13 +163,13 @@ def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
     project.set_params(directory, changes)
     found: set[str] = set()
     kept: list[params.Params] = []
-    load, plain = params.load, params.Section.__getattribute__
+    load, plain = params.load, sections.Section.__getattribute__
 
-    def watch(section: params.Section, prefix: str) -> dict[int, str]:
+    def watch(section: sections.Section, prefix: str) -> dict[int, str]:
         names = {id(section): prefix}
         for field in type(section).model_fields:
             value = getattr(section, field)
-            if isinstance(value, params.Section):
+            if isinstance(value, sections.Section):
                 names |= watch(value, f"{prefix}{field}.")
         return names
 
@@ -179,15 +179,15 @@ def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
         kept.append(values)
         prefixes = watch(values, "")
 
-        def note(section: params.Section, field: str) -> object:
+        def note(section: sections.Section, field: str) -> object:
             value = plain(section, field)
             fields = plain(section, "__class__").model_fields
             prefix = prefixes.get(id(section))
-            if prefix is not None and field in fields and not isinstance(value, params.Section):
+            if prefix is not None and field in fields and not isinstance(value, sections.Section):
                 found.add(prefix + field)
             return value
 
-        params.Section.__getattribute__ = note  # type: ignore[method-assign, assignment]
+        sections.Section.__getattribute__ = note  # type: ignore[method-assign, assignment]
         return values
 
     stage = importlib.import_module(f"stages.{name.replace('-', '_')}")
@@ -197,7 +197,7 @@ def read_by(name: str, changes: dict[str, object], directory: Path) -> set[str]:
         stage.main(argparse.Namespace(policy=None, reference=None, output=None))
     finally:
         params.load = load
-        params.Section.__getattribute__ = plain  # type: ignore[method-assign]
+        sections.Section.__getattribute__ = plain  # type: ignore[method-assign]
     return found
 
 

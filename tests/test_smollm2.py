@@ -18,7 +18,8 @@ import torch
 from model_cases import assert_same_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from preference.core.params import Demo, Model
+from preference.core.data_params import Demo
+from preference.core.params import Model
 from preference.data.sources import demo
 from preference.evaluation.scoring import score
 from preference.model import base, batches, loading, probe

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from preference.core import params, signals, stage
+from preference.core.data_params import Data
 from preference.core.errors import InputError
-from preference.core.params import Data
 from preference.data import tokens
 from preference.data.encoding import Encoder
 from preference.data.formats.example import Turn

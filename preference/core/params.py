@@ -1,190 +1,28 @@
 """`params.yaml`, typed and validated."""
 
 import difflib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import AfterValidator, Field, model_validator
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError
+from preference.core.sections import (
+    Count,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    leaf_keys,
+    read_yaml,
+)
 
 PARAMS_FILE = Path("params.yaml")
 # Each objective is a file there, under its name: their list needs no import of what computes.
 LOSSES = Path(__file__).parents[1] / "objectives" / "losses"
 OBJECTIVES = tuple(sorted(file.stem for file in LOSSES.glob("[!_]*.py")))
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-S = TypeVar("S", bound=BaseModel)
-
-
-def _leaf(key: str) -> str:
-    if key not in set(leaf_keys()):
-        raise ValueError(f"{key!r} is no key of {PARAMS_FILE}")
-    return key
-
-
-# A name of a param, dotted.
-Key = Annotated[str, AfterValidator(_leaf)]
-
-
-class Section(BaseModel):
-    """A group of params: unknown keys and wrong types are errors, nothing is coerced.
-
-    What DVC tracks by name has no default here: DVC fails on a key that the file lacks.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Demo(Section):
-    """What `data.source: demo` generates. Its seed is its own: `seed` varies training, not data."""
-
-    train_rows: Count = 20_000
-    test_rows: Count = 2_000
-    lengths: Literal["short", "hh-rlhf"] = "short"
-    seed: int = 0
-
-
-Names = Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None
-
-
-class Splits(Section):
-    """What a source calls its splits."""
-
-    train: Annotated[str, Field(min_length=1)] = "train"
-    test: Annotated[str, Field(min_length=1)] = "test"
-
-
-class Columns(Section):
-    """Which of a source's columns are which; several texts for one are joined."""
-
-    prompt: Names = None
-    chosen: Names = None
-    rejected: Names = None
-    completion: Names = None
-    completions: Names = None
-    messages: Names = None
-    label: Names = None
-    scores: Names = None
-    weight: Names = None
-    ignore: Names = None
-
-    @property
-    def given(self) -> dict[str, list[str]]:
-        """The source's columns by ours, those left out that have their own names."""
-        found = {name: _listed(value) for name, value in flat(self) if value is not None}
-        return {name: columns for name, columns in found.items() if name != "ignore"}
-
-    @property
-    def taken(self) -> set[str]:
-        """All that it names."""
-        return {column for _, value in flat(self) for column in _listed(value)}
-
-
-class Rankings(Section):
-    """Which pairs a prompt with more than two scored responses gives."""
-
-    pairs: Literal["all", "best-worst"] = "all"
-    min_gap: NonNegative = 0.0
-
-
-def _listed(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else value or []
-
-
-Place = Annotated[str, Field(min_length=1)]
-FormatName = Literal["auto", "dialogues", "preference", "labelled", "ranked"]
-
-
-class Source(Section):
-    """One of several sources, as `data` has the only one.
-
-    Attributes:
-        title: what metrics call it.
-        share: of its rows that are taken, evenly spread over all.
-        cap: how many training rows to take at most.
-    """
-
-    title: Annotated[str, Field(min_length=1)]
-    source: Place | list[Place]
-    revision: str | None = None
-    name: str | None = None
-    splits: Splits = Splits()
-    format: FormatName = "auto"
-    columns: Columns = Columns()
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    cap: Count | None = None
-
-
-class Data(Section):
-    source: Place | list[Place] | Annotated[list[Source], Field(min_length=2)]
-    revision: str | None
-    # A configuration of a Hub dataset, and what it calls its splits.
-    name: str | None
-    splits: Splits
-    format: FormatName
-    columns: Columns
-    rankings: Rankings
-    # auto: messages by the tokenizer's own chat template, texts as they are.
-    template: Annotated[str, Field(pattern=r"^(auto|none|hh|chat|.*\.jinja)$")]
-    bos: Literal["auto", "never"]
-    special_tokens: Literal["text", "keep"]
-    truncation: Literal["start", "end", "drop"]
-    train_pairs: Count | None
-    # Taken from the training pairs, whole dialogues at a time.
-    validation_pairs: Count | None
-    eval_pairs: Count | None
-    # Training rows that the test data have, too: exact leaves out those with the same dialogue,
-    # near those with nearly the same as well.
-    decontaminate: Literal["none", "exact", "near"]
-    # One token alone has nothing before it, so it could not be scored.
-    max_length: Annotated[int, Field(ge=2)]
-    demo: Demo
-
-    @property
-    def sources(self) -> list[Source]:
-        """All of them; a single one has no title that metrics would show."""
-        several = [one for one in self.source if isinstance(one, Source)]
-        places = [one for one in self.source if isinstance(one, str)]
-        return several or [
-            Source(
-                title="data",
-                source=self.source if isinstance(self.source, str) else places,
-                revision=self.revision,
-                name=self.name,
-                splits=self.splits,
-                format=self.format,
-                columns=self.columns,
-            )
-        ]
-
-    @model_validator(mode="after")
-    def _sources_are_told_apart(self) -> "Data":
-        titles = [source.title for source in self.sources]
-        if twice := sorted({title for title in titles if titles.count(title) > 1}):
-            raise ValueError(f"source: {', '.join(twice)}: each source needs a title of its own")
-        return self
-
-    @model_validator(mode="after")
-    def _demo_makes_enough(self) -> "Data":
-        if self.source == "demo":
-            for pairs, rows in (("train_pairs", "train_rows"), ("eval_pairs", "test_rows")):
-                wanted, made = getattr(self, pairs), getattr(self.demo, rows)
-                if wanted is not None and wanted > made:
-                    raise ValueError(
-                        f"{pairs} asks for {wanted} pairs, of which the demo makes {made}; raise "
-                        f"data.demo.{rows}"
-                    )
-        return self
 
 
 class Scratch(Section):
@@ -204,7 +42,7 @@ class Scratch(Section):
 
 
 class Model(Section):
-    base: Annotated[str, Field(min_length=1)]
+    base: Name
     revision: str | None
     scratch: Scratch = Scratch()
     # auto: those of the directory, random ones where it has none; random: whatever it has.
@@ -279,7 +117,7 @@ class Samples(Section):
 class Report(Section):
     decimals: Annotated[int, Field(ge=1, le=10)]
     # Name of a file in recipes/published, with which the results are compared.
-    published: Annotated[str, Field(min_length=1)] | None
+    published: Name | None
 
 
 class Runtime(Section):
@@ -321,6 +159,16 @@ class Params(Section):
         return self
 
 
+def _leaf(key: str) -> str:
+    if key not in set(leaf_keys(Params)):
+        raise ValueError(f"{key!r} is no key of {PARAMS_FILE}")
+    return key
+
+
+# A name of a param, dotted.
+Key = Annotated[str, AfterValidator(_leaf)]
+
+
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate a params file.
 
@@ -332,78 +180,4 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise InputError(
             f"{path}: no such file; run from the project's root, or make repro RECIPE=demo-dpo"
         )
-    return read(path, Params)
-
-
-def read(path: Path, kind: type[S]) -> S:
-    """Read and validate a YAML file.
-
-    Raises:
-        InputError: it cannot be read, it is not YAML, or not as `kind` says; names each key.
-    """
-    try:
-        # The parser that DVC uses: by another one's rules `2e-5` would be text.
-        values = YAML(typ="safe", pure=True).load(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected keys and values; see the files in recipes")
-    return checked(values, path, kind)
-
-
-def checked(values: Mapping[str, Any], path: Path, kind: type[S]) -> S:
-    """Validate what a file asks for; `path` names it.
-
-    Raises:
-        InputError: it is not as `kind` says; names each key.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        known = list(leaf_keys(kind))
-        found = [_describe(e, known) for e in error.errors()]
-        raise InputError("\n".join(f"{path}: {problem}" for problem in found)) from None
-
-
-def _describe(error: ErrorDetails, known: list[str]) -> str:
-    kind, message = error["type"], error["msg"]
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
-    # Where a key takes several types, pydantic adds the type that it tried.
-    key = next((name for name in known if "." in name and key.startswith(f"{name}.")), key)
-    if kind == "value_error":
-        return f"{key}: {message.removeprefix('Value error, ')}".removeprefix(": ")
-    if kind == "missing":
-        return f"{key}: missing; the files in recipes/ show every key"
-    if kind == "extra_forbidden":
-        groups = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}
-        near = difflib.get_close_matches(
-            key, known + sorted(name for name in groups if name.count(".") == key.count(".")), n=1
-        )
-        group = key.rsplit(".", 1)[0] + "." if "." in key else ""
-        siblings = ", ".join(name for name in known if name.startswith(group))
-        hint = f"did you mean {near[0]}?" if near else f"known are {siblings or 'others'}"
-        return f"{key}: unknown key; {hint}"
-    quotes = "; write it in quotes" if kind == "string_type" else ""
-    return f"{key}: {message[0].lower()}{message[1:]} (it is {error['input']!r}{quotes})"
-
-
-def leaf_keys(section: type[BaseModel] = Params, prefix: str = "") -> Iterator[str]:
-    """Every leaf key that `params.yaml` may hold, dotted: `seed`, `data.source`, ..."""
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaf_keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def flat(values: BaseModel | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by dotted key."""
-    if isinstance(values, BaseModel):
-        values = {name: getattr(values, name) for name in type(values).model_fields}
-    for name, value in values.items():
-        if isinstance(value, BaseModel | Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return read_yaml(path, Params)

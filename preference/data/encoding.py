@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError
-from preference.core.params import Data
 from preference.data import templates, tokens
 from preference.data.formats import hh
 from preference.data.formats.example import Example, Turn, Unusable, UnusableError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from preference.core.data_params import Data
 from preference.core.errors import InputError, first_line
-from preference.core.params import Data
 from preference.core.progress import bar
 from preference.data.counts import Counts
 from preference.data.encoding import Encoder

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from preference.core.params import Data
+from preference.core.data_params import Data
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen, digest
 from preference.data.prepare import RawTable

@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from preference.core.params import Params, flat
+from preference.core.params import Params
+from preference.core.sections import flat
 
 METRICS = ("pair_acc", "margin")
 INTERVAL = ("95% interval", "centre")

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from preference.core import params
 from preference.core.errors import InputError
-from preference.core.params import PARAMS_FILE, Key, Section
+from preference.core.params import PARAMS_FILE, Key
+from preference.core.sections import Section, read_yaml
 
 
 class Row(Section):
@@ -47,4 +47,4 @@ def read(name: str, directory: Path = Path("recipes/published")) -> Published:
             f"{PARAMS_FILE}: report.published: {name!r} is not in {directory}; known are "
             f"{', '.join([*known, 'null'])}"
         )
-    return params.read(directory / f"{name}.yaml", Published)
+    return read_yaml(directory / f"{name}.yaml", Published)

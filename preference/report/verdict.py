@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from preference.core.params import Params, flat
+from preference.core.params import Params
+from preference.core.sections import flat
 from preference.report import markdown, published
 from preference.report.published import Published, Row
 from preference.report.render import fill

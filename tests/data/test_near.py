@@ -16,7 +16,7 @@ from data_helpers import ROOT, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference.core.params import Demo
+from preference.core.data_params import Demo
 from preference.data.formats import hh
 from preference.data.near import THRESHOLD, NearIndex
 from preference.data.sources import demo, registry

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from data_helpers import PARAMS, write_raw
 
-from preference.core.params import Data
+from preference.core.data_params import Data
 from preference.data import splits
 from preference.data.formats.example import Example, Unusable
 from preference.data.prepare import RawTable

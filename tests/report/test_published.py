@@ -7,7 +7,7 @@ import pytest
 from data_helpers import ROOT
 from ruamel.yaml import YAML
 
-from preference.core import params
+from preference.core import params, sections
 from preference.core.errors import InputError
 from preference.report import published
 from tools.use_recipe import merged
@@ -17,7 +17,7 @@ DIRECTORY = ROOT / "recipes" / "published"
 
 def test_each_published_row_presupposes_all_that_trained_its_model() -> None:
     def keys(*groups: str) -> set[str]:
-        return {key for key in params.leaf_keys() if key.startswith(groups)}
+        return {key for key in sections.leaf_keys(params.Params) if key.startswith(groups)}
 
     sft = keys("data.train_pairs", "sft.")
     # By which pairs epochs are judged changes no weights.

@@ -9,7 +9,7 @@ import pytest
 from project import ROOT
 from ruamel.yaml import YAML
 
-from preference.core import params
+from preference.core import params, sections
 from preference.core.errors import InputError
 from tools import use_recipe
 
@@ -19,7 +19,7 @@ DEFAULT = ROOT / "recipes" / "demo-dpo.yaml"
 
 def values(path: Path) -> dict[str, Any]:
     """As the pipeline reads them, by dotted key."""
-    return dict(params.flat(YAML(typ="safe", pure=True).load(path)))
+    return dict(sections.flat(YAML(typ="safe", pure=True).load(path)))
 
 
 @pytest.fixture

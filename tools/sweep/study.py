@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from preference.core import params
-from preference.core.params import Key, Params, Section, flat
+from preference.core.params import Key, Params
+from preference.core.sections import Section, checked, flat, read_yaml
 from preference.objectives.registry import named
 
 STUDIES = Path("recipes/studies")
@@ -64,7 +65,7 @@ def read(name: str, present: Params) -> tuple[Study, list[Variant]]:
             names file and keys.
     """
     path = Path(name) if name.endswith(".yaml") else STUDIES / f"{name}.yaml"
-    study = params.read(path, Study)
+    study = read_yaml(path, Study)
     asked = [
         dict(zip(run, values, strict=True))
         for run in study.runs
@@ -85,7 +86,7 @@ def _variant(study: Study, present: Params, asked: Mapping[str, Any], path: Path
     for key, value in settings.items():
         *sections, last = key.split(".")
         reduce(getitem, sections, nested)[last] = value
-    values = dict(flat(params.checked(nested, path, Params)))
+    values = dict(flat(checked(nested, path, Params)))
     told = {param: _told(param, values[param]) for param in study.params}
     others = [told[param] for param in told if param not in (OBJECTIVE, study.x.param)]
     return Variant(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from preference.core.params import Columns
+from preference.core.data_params import Columns
 from preference.data.formats import messages
 
 # Other names of columns that can mean nothing else.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from preference.core.params import Rankings
+from preference.core.data_params import Rankings
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.store.tables import CONVERSATIONS
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from preference.core.data_params import Columns
 from preference.core.errors import InputError
-from preference.core.params import Columns
 from preference.data.formats import conversations, hh, labelled, preference, ranked
 from preference.data.formats.columns import PROMPT, SAID, Kinds, Names, meaning, missing, value
 from preference.data.formats.example import UnusableError

@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from preference.core.params import Demo
+from preference.core.data_params import Demo
 
 PHRASES: dict[str, Any] = YAML(typ="safe", pure=True).load(Path(__file__).with_name("phrases.yaml"))
 QUESTIONS, TASKS, UNSAFE = (

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from preference.core.data_params import Source
 from preference.core.errors import InputError
-from preference.core.params import Source
 
 RawRow = dict[str, Any]
 

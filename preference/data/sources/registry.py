@@ -7,8 +7,8 @@ from typing import Any, TypeGuard
 
 import pyarrow as pa
 
+from preference.core.data_params import Data, Demo, Source
 from preference.core.errors import InputError
-from preference.core.params import Data, Demo, Source
 from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.data.formats import conversations, hh

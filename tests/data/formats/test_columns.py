@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from format_cases import ASKED, TEXTS, gpt, human, labelled, pair, read, refused, write
 
-from preference.core.params import Columns
+from preference.core.data_params import Columns
 from preference.data.formats import columns
 from preference.data.formats.example import Turn
 

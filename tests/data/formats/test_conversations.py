@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference.core.params import Rankings
+from preference.core.data_params import Rankings
 from preference.data.formats import conversations
 from preference.data.formats.example import Example, Turn, Unusable
 

@@ -8,7 +8,7 @@ from hh_specified import MARKERS, as_specified
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference.core.params import Demo
+from preference.core.data_params import Demo
 from preference.data.formats import hh
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.formats.hh import Pair, read, split

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from preference.core.data_params import Columns
 from preference.core.errors import InputError
-from preference.core.params import Columns
 from preference.data.formats import conversations, hh, registry
 from preference.data.formats.example import Turn, Unusable
 from preference.data.formats.registry import Reader

@@ -8,8 +8,8 @@ from data_helpers import run_stage, write_params, write_raw
 from datasets import Dataset
 from source_helpers import COMMIT, ROWS
 
+from preference.core.data_params import Columns
 from preference.core.errors import InputError
-from preference.core.params import Columns
 from preference.data.formats.registry import Reader
 from preference.data.sources import arrow, datasets
 

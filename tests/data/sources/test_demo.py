@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from preference.core.params import Demo
+from preference.core.data_params import Demo
 from preference.data.formats.hh import Pair, split
 from preference.data.sources import demo
 

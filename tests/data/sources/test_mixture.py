@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preference.core.data_params import Data, Source
 from preference.core.errors import InputError
-from preference.core.params import Data, Source
 from preference.data.sources import registry
 from preference.data.sources.mixture import RawRow, mixed
 from preference.evaluation.statistics import summary
