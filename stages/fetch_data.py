@@ -15,11 +15,12 @@ OUT = Path("data/raw")
 
 def main(args: Namespace) -> None:
     data = params.load().data
+    name = registry.name(data)
     with replacing(OUT) as directory:
         for split in registry.SPLITS:
             found, batches = registry.raw(data, split)
             file, rows = directory / f"{split}.parquet", 0
-            metadata = {SOURCE: registry.name(data), FORMAT: found.name}
+            metadata = {SOURCE: name, FORMAT: found.name}
             with (
                 writing(file, found.schema.with_metadata(metadata)) as writer,
                 bar(f"fetch {split}", None, "rows") as progress,

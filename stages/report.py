@@ -1,4 +1,4 @@
-"""report: what training changed and how sure that is, as a table, a chart, a page and a card."""
+"""report: whether training worked and what it changed, as a table, a chart, a page and a card."""
 
 import logging
 from argparse import Namespace
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.objectives.registry import named
-from preference.report import card, comparison, figures, page, results, verdict
-from preference.store import examples, scores, texts
+from preference.report import card, comparison, figures, health, page, results, verdict
+from preference.store import examples, scores, tables, texts
 from preference.store.scores import pair_margins
 from preference.store.text import write_json, write_text
 
@@ -22,12 +22,12 @@ TABLE, CHART = Path("results/table.md"), Path("results/chart.svg")
 PAGE, CARD = Path("results/report.html"), Path("results/card.md")
 COMPARISON = Path("results/comparison.json")
 COMPARED = (("baseline", "final"), ("baseline", "sft"), ("sft", "final"))
+ANSWERED = {"baseline": "base", "sft": "sft", "final": "policy"}
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    normalize, decimals = settings.scoring.length_normalize, settings.report.decimals
-    objective = named(settings.train.objective)
+    normalize, objective = settings.scoring.length_normalize, named(settings.train.objective)
     titles = {"baseline": "baseline", "sft": "SFT", "final": objective.trained}
     found = {name: scores.read(path) for name, path in SCORES.items()}
     comparison.warn_of_contexts(found)
@@ -39,7 +39,7 @@ def main(args: Namespace) -> None:
     rows = results.rows(
         {titles[name]: values for name, values in metrics.items()},
         {f"{titles[after]} - {titles[before]}": c for (before, after), c in compared.items()},
-        decimals,
+        settings.report.decimals,
     )
     margins = {name: pair_margins(of_model, normalize) for name, of_model in found.items()}
     outcome = verdict.outcome(settings, margins, titles)
@@ -50,16 +50,26 @@ def main(args: Namespace) -> None:
         texts.read(PREPARED),
         (CURVES / "sft", CURVES / "train"),
     )
-    sampled = {"base": titles["baseline"], "sft": titles["sft"], "policy": titles["final"]}
-    answers = page.read_answers(SAMPLES, sampled | {"chosen": "chosen in the data"})
+    counts, sampled = (
+        results.read_metrics(METRICS / "prepare.json"),
+        tables.read(SAMPLES, tables.SAMPLES),
+    )
+    said = {name: sampled[column].to_pylist() for name, column in ANSWERED.items()}
+    judged = health.judge(health.Run(settings, found, compared, counts, said, titles, objective))
+    columns = {column: titles[name] for name, column in ANSWERED.items()}
+    answers = page.side_by_side(sampled, columns | {"chosen": "chosen in the data"})
     drawn, prepared = figures.figures(shown), examples.read(PREPARED)
-    counts = results.read_metrics(METRICS / "prepare.json")
-    context = found["final"].context
-    write_json(COMPARISON, comparison.flat(compared))
+    write_json(COMPARISON, comparison.flat(compared) | {"verdict": judged.word})
     write_text(CHART, figures.overview(shown))
-    write_text(PAGE, page.render(shown, drawn, rows, outcome, prepared, answers))
-    write_text(CARD, card.model_card(settings, titles["final"], rows.models[1:3], context, counts))
-    write_text(TABLE, results.table(rows, outcome))
+    write_text(PAGE, page.render(shown, drawn, rows, outcome, judged, prepared, answers))
+    write_text(
+        CARD,
+        card.model_card(
+            settings, titles["final"], rows.models[1:3], found["final"].context, counts, judged
+        ),
+    )
+    write_text(TABLE, results.table(rows, outcome, judged))
+    judged.log()
     logging.info("%s, %s: written", TABLE, PAGE)
 
 

@@ -4,6 +4,7 @@ from preference.runtime import heap
 
 heap.restart_with_tunables()
 
+import logging
 from argparse import Namespace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def main(args: Namespace) -> None:
     determined_by = [settings.seed, settings.sft, split]
     with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
         model = scorer.open_model(BASE, max(train.longest, judged.longest), run, to_train=True)
+        if unsuited := params.warning_of_rate("sft", settings.sft, model.base_model):
+            logging.warning("%s", unsuited)
         loop.fit(
             model,
             sft.task(train, all_turns=settings.sft.turns == "all"),

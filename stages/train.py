@@ -4,6 +4,7 @@ from preference.runtime import heap
 
 heap.restart_with_tunables()
 
+import logging
 from argparse import Namespace
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def main(args: Namespace) -> None:
     with session.opened("train", settings, inputs, determined_by) as run:
         model = scorer.open_model(SFT, max(train.longest, judged.longest), run, to_train=True)
         keeper = Keeper(run, SFT, OUT, best=settings.train.keep == "best")
+        if unsuited := params.warning_of_rate("train", settings.train, model.base_model):
+            logging.warning("%s", unsuited)
         loop.fit(
             model,
             task(train, anchors, settings),

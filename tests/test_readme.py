@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from preference.evaluation.statistics import Difference
 from preference.report import markdown, results
+from preference.report.health import Health
 from preference.report.verdict import NOTHING_PUBLISHED, Outcome
 
 NOT_COMMITTED = ("data/", "models/")
@@ -39,9 +40,10 @@ def test_results_are_those_of_the_committed_metrics() -> None:
         comparisons,
         decimals=4,
     )
-    table = results.table(found, Outcome(NOTHING_PUBLISHED))
-    assert (project.ROOT / "results/table.md").read_text() == table
-    assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == table
+    written = (project.ROOT / "results/table.md").read_text()
+    said = Health(compared["verdict"], written.partition(".** ")[2].partition("\n")[0], [])
+    assert written == results.table(found, Outcome(NOTHING_PUBLISHED), said)
+    assert README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0] == written
 
 
 def test_sweep_began_with_these_results() -> None:

@@ -67,6 +67,28 @@ class Optimization(Section):
     dropout: bool | Literal["first-epoch"]
 
 
+# From these on, a learning rate suits random weights: it undoes what pretrained ones know.
+FOR_RANDOM_WEIGHTS = {"sft": 5e-4, "train": 1e-4}
+# How the name of a base ends that has only its shape from elsewhere.
+RANDOM_WEIGHTS = " (random weights)"
+
+
+def warning_of_rate(section: Literal["sft", "train"], asked: Optimization, base: str) -> str | None:
+    """What to say where a pretrained base is to be trained at a rate for random weights.
+
+    Args:
+        base: what metrics call it.
+    """
+    random = base == "scratch" or base.endswith(RANDOM_WEIGHTS)
+    if random or not asked.epochs or asked.learning_rate < FOR_RANDOM_WEIGHTS[section]:
+        return None
+    return (
+        f"{section}.learning_rate is {asked.learning_rate:g}, a rate for random weights, and the "
+        f"base is pretrained ({base}): it can undo what the base knows. Usual are 1e-6 to 5e-5, as "
+        "in recipes/demo-smollm2.yaml"
+    )
+
+
 class Sft(Optimization):
     # all: every answer of the assistant in a dialogue is learned, last: the preferred one alone.
     turns: Literal["last", "all"]

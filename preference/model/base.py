@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 
 from preference.core.errors import InputError
 from preference.core.files import replacing
-from preference.core.params import Model, Scratch
+from preference.core.params import RANDOM_WEIGHTS, Model, Scratch
 from preference.core.paths import located
 from preference.model import checks, gguf, loading, tokenizer
 from preference.store import checksums
@@ -51,13 +51,14 @@ def create_base(
             name = "scratch"
         elif file:
             _from_file(path, random, temporary)
-            name = "file"
+            name = f"{path.name} ({checksums.short([path])})"
         else:
-            # No path, which would tell of a machine.
             local = located(model.base).is_dir()
-            name = "directory" if local else f"{model.base}@{model.revision}"
             # Whoever names a model of the Hub means its weights.
             _from_directory(path, seed if local or random else None, random, temporary)
+            name = f"{model.base}@{model.revision}{RANDOM_WEIGHTS * random}"
+            if local:
+                name = loading.described(path, random=random)
         tokenizer.set_chat_template(temporary, template)
         # Every model that is trained from this one says so.
         write_json(temporary / loading.ORIGIN, {"base_model": name})

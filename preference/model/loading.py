@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk, one_line
+from preference.core.params import RANDOM_WEIGHTS
 from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.model import adapters, checks, layers, weights
@@ -125,6 +126,18 @@ def tokenizer_of(directory: Path) -> Path:
     """Where a model's tokenizer is: with an adapter, or else with its base."""
     own = (directory / "tokenizer.json").exists()
     return directory if own else parts(directory)[-1]
+
+
+def described(directory: Path, *, random: bool) -> str:
+    """What metrics call a local model: its name, and the begin of a digest of its weights.
+
+    No path, which would tell of a machine.
+    """
+    name, found = directory.resolve().name, weights.find(parts(directory)[-1], adapters.WEIGHTS)
+    if random or not found:
+        return f"{name}{RANDOM_WEIGHTS}"
+    own = directory / adapters.WEIGHTS
+    return f"{name} ({checksums.short([*[own] * own.exists(), *found])})"
 
 
 def origin(directory: Path) -> str:

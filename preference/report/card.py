@@ -8,6 +8,7 @@ from huggingface_hub import ModelCardData
 from preference.core.params import Params
 from preference.core.pins import COMMIT
 from preference.report import markdown
+from preference.report.health import Health
 from preference.report.render import fill
 
 # Sections of the params that training depends on; of the data and the base, what they are is said.
@@ -20,6 +21,7 @@ def model_card(
     models: Sequence[Sequence[str]],
     context: Mapping[str, str],
     prepared: Mapping[str, Any],
+    health: Health,
 ) -> str:
     """The card as Markdown; two identical runs have the same.
 
@@ -45,6 +47,7 @@ def model_card(
         base=base,
         data=data,
         prepared=prepared,
+        health="\n".join(health.lines()),
         context=", ".join(f"{name} {value}" for name, value in facts.items()),
         settings=settings,
         metrics="\n".join(markdown.table([("model", "left"), *markdown.ESTIMATES], models)),

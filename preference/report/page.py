@@ -1,27 +1,27 @@
 """`results/report.html`: one file with everything in it, which needs no network and no server."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from markupsafe import Markup
 
 from preference.report import charts, markdown
 from preference.report.figures import Figure, Results
+from preference.report.health import Health
 from preference.report.render import fill, verbatim
 from preference.report.results import Rows
 from preference.report.verdict import COLUMNS, Outcome
 from preference.store.examples import Examples
-from preference.store.tables import SAMPLES, read
 
 DIGITS = 4  # of scores in the page, after the point
 
 
-def read_answers(path: Path, titles: Mapping[str, str]) -> list[dict[str, object]]:
+def side_by_side(sampled: pa.Table, titles: Mapping[str, str]) -> list[dict[str, object]]:
     """What the models answered, by question, under their titles.
 
     Args:
-        path: a table of `tables.SAMPLES`.
+        sampled: a table of `tables.SAMPLES`.
         titles: what to call each column of answers.
     """
     return [
@@ -30,7 +30,7 @@ def read_answers(path: Path, titles: Mapping[str, str]) -> list[dict[str, object
             "prompt": row["prompt"].strip(),
             "texts": [(title, row[name]) for name, title in titles.items()],
         }
-        for row in read(path, SAMPLES).to_pylist()
+        for row in sampled.to_pylist()
     ]
 
 
@@ -39,6 +39,7 @@ def render(
     figures: Mapping[str, Sequence[Figure]],
     rows: Rows,
     outcome: Outcome,
+    health: Health,
     prepared: Examples,
     answers: Sequence[Mapping[str, object]],
 ) -> str:
@@ -46,8 +47,9 @@ def render(
 
     Args:
         outcome: what is to be said of published results.
+        health: whether the run worked.
         prepared: the test split as the models saw it.
-        answers: as `read_answers` gives them.
+        answers: as `side_by_side` gives them.
     """
     settings = results.settings
     first, *_, last = results.scores
@@ -64,6 +66,7 @@ def render(
         drawn=lambda figure: Markup(charts.svg(figure.spec)),
         rows=rows,
         outcome=outcome,
+        health=health,
         published_columns=COLUMNS,
         answers=answers,
         settings=settings,

@@ -8,6 +8,7 @@ from preference.core.errors import InputError
 from preference.evaluation.statistics import Difference
 from preference.report import markdown
 from preference.report.comparison import Comparison
+from preference.report.health import Health
 from preference.report.verdict import COLUMNS, Outcome
 
 
@@ -54,12 +55,14 @@ def rows(
     return Rows(found, differences)
 
 
-def table(found: Rows, compared: Outcome) -> str:
-    """The results as Markdown, with what is to be said of published ones."""
+def table(found: Rows, compared: Outcome, health: Health) -> str:
+    """The results as Markdown, below whether the run worked, above what is published."""
     models = [("model", "left"), *markdown.ESTIMATES]
     differences = [("paired difference", "left"), ("metric", "left"), ("difference", "right")]
     differences += [markdown.INTERVAL, ("p-value", "right")]
     lines = [
+        *health.lines(),
+        "",
         *markdown.table(models, found.models),
         "",
         *markdown.table(differences, found.differences),

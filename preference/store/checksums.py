@@ -5,7 +5,7 @@ DVC takes a read-only file of its cache to be what its name says, and hands it b
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from preference.core.errors import InputError
@@ -18,6 +18,13 @@ def of_file(file: Path) -> str:
     """SHA-256, in hex."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def short(files: Sequence[Path]) -> str:
+    """What people are shown: the begin of a file's SHA-256, of several that of their digests'."""
+    digests = [of_file(file) for file in files]
+    together = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return f"sha256 {(together if len(digests) > 1 else digests[0])[:12]}"
 
 
 def of_directory(directory: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,10 @@ def test_the_origin_of_a_directory_tells_no_path(
     monkeypatch.chdir(tmp_path / "project/.dvc/tmp/sweep")
     for name in (str(local), "~/local", "../local"):
         base.create_base(Model(base=name, revision=None), 1, tmp_path / "out", [])
-        assert loading.origin(tmp_path / "out") == "directory"
+        digest = sha256((local / "model.safetensors").read_bytes()).hexdigest()[:12]
+        assert loading.origin(tmp_path / "out") == f"local (sha256 {digest})"
+        base.create_base(Model(base=name, revision=None, weights="random"), 1, tmp_path / "out", [])
+        assert loading.origin(tmp_path / "out") == "local (random weights)"
 
 
 def test_a_file_is_no_base(tmp_path: Path) -> None:

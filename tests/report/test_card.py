@@ -7,10 +7,12 @@ from ruamel.yaml import YAML
 from settings import params
 
 from preference.report import card
+from preference.report.health import Finding, Health, Weight
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 CONTEXT = {"device": "cuda", "precision": "bf16", "data": "demo", "base_model": "scratch"}
 PREPARED = {"train": {"pairs": 60}, "test": {"pairs": 40}}
+HEALTH = Health("Learned", "By much.", [Finding(Weight.NOTE, "with care")])
 ROWS = [
     ["SFT", "0.50", "0.40 to 0.60", "0.10", "0.00 to 0.20"],
     ["SFT + DPO", "0.60", "0.50 to 0.70", "0.30", "0.20 to 0.40"],
@@ -19,7 +21,9 @@ ROWS = [
 
 def made(**context: str) -> tuple[dict[str, Any], str]:
     """The metadata, and the text."""
-    text = card.model_card(params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, PREPARED)
+    text = card.model_card(
+        params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, PREPARED, HEALTH
+    )
     empty, metadata, body = text.split("---\n", 2)
     assert empty == ""
     return YAML(typ="safe").load(metadata), body
@@ -49,6 +53,7 @@ def test_the_text_has_data_numbers_and_params() -> None:
         "| pairs | 60 to train on, 40 to test with, of up to 8 tokens |",
         "| computed with | device cuda, precision bf16 |",
         "| model | pair_acc | 95% interval | margin | 95% interval |",
+        "**Learned.** By much.\n\n- note: with care.",
         "| SFT | 0.50 | 0.40 to 0.60 | 0.10 | 0.00 to 0.20 |",
         "| SFT + DPO | 0.60 | 0.50 to 0.70 | 0.30 | 0.20 to 0.40 |",
         "minus rejected, in nats a token; 95% intervals.",

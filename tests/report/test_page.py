@@ -16,6 +16,7 @@ from report_cases import NAMES, dialogue, dialogues, examples_of, results_of
 from scipy.special import log_ndtr
 
 from preference.report import comparison, figures, markdown, page, results, verdict
+from preference.report.health import Finding, Health, Weight
 from preference.report.verdict import Outcome
 from preference.store.examples import Examples
 from preference.store.texts import Text
@@ -70,6 +71,7 @@ def write(
     texts: list[Text],
     outcome: Outcome | None = None,
     prepared: Examples | None = None,
+    health: Health | None = None,
 ) -> Path:
     """The page of made-up models over these pairs."""
     shown = results_of(place, texts)
@@ -85,6 +87,7 @@ def write(
             figures.figures(shown),
             results.rows(metrics, {"SFT + DPO - baseline": compared}, 4),
             outcome or Outcome(verdict.NOTHING_PUBLISHED),
+            health or Health("Learned", "", []),
             prepared or examples_of(texts),
             answers=[
                 {
@@ -107,6 +110,8 @@ def test_the_defaults_report(browser: Browser, finished: Path) -> None:
             cells = [cell.inner_text() for cell in row.query_selector_all("th, td")]
             assert f"| {' | '.join(cells)} |" in table
         assert verdict.NOTHING_PUBLISHED in found.inner_text("#verdict")
+        said = found.inner_text(".health").split("\n")[0]
+        assert table.startswith(f"**{said.replace('.', '.**', 1)}\n")
         assert found.locator("figure svg").count() >= 11
         assert found.locator("#answers details").count() == 8
         assert found.inner_text("#count") == "40 of 40 pairs"
@@ -123,7 +128,9 @@ def test_no_text_of_the_data_becomes_markup(browser: Browser, tmp_path: Path) ->
     texts = [dialogue(0, MARKUP, MARKUP, MARKUP + "2"), *dialogues(4)[1:]]
     rows = [["SFT", "margin", *["0.1"] * 4, "consistent", MARKUP]]
     outcome = Outcome(MARKUP, rows, MARKUP, MARKUP)
-    with opened(browser, write(tmp_path, texts, outcome)) as found:
+    health = Health(MARKUP, MARKUP, [Finding(Weight.DOUBT, MARKUP)])
+    with opened(browser, write(tmp_path, texts, outcome, health=health)) as found:
+        assert found.inner_text(".health").count(MARKUP) == 3
         assert found.locator("img").count() == 0
         assert found.inner_text("#verdict").count(MARKUP) == 4
         assert found.title() == "SFT + DPO against the baseline"

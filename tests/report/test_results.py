@@ -9,6 +9,7 @@ from preference.core.errors import InputError
 from preference.evaluation.statistics import Difference
 from preference.report import results
 from preference.report.comparison import Comparison
+from preference.report.health import Finding, Health, Weight
 from preference.report.verdict import Outcome
 from preference.store.text import write_json
 
@@ -39,12 +40,13 @@ LOST = {
 
 
 NOTHING = Outcome("Nothing is published.")
+LEARNED = Health("Learned", "By much.", [Finding(Weight.NOTE, "with care")])
 
 
 def markdown(
     models: dict[str, dict[str, float]], comparisons: dict[str, Comparison], decimals: int
 ) -> str:
-    return results.table(results.rows(models, comparisons, decimals), NOTHING)
+    return results.table(results.rows(models, comparisons, decimals), NOTHING, LEARNED)
 
 
 def test_the_table_to_the_letter() -> None:
@@ -53,6 +55,10 @@ def test_the_table_to_the_letter() -> None:
     assert (
         markdown(models, comparisons, decimals=3)
         == """\
+**Learned.** By much.
+
+- note: with care.
+
 | model | pair_acc | 95% interval | margin | 95% interval |
 | --- | ---: | :---: | ---: | :---: |
 | baseline | 0.452 | 0.421 to 0.483 | -0.070 | -0.091 to -0.049 |
@@ -84,7 +90,7 @@ def test_what_one_pair_cannot_tell_is_not_available() -> None:
         "pair_acc": Difference(1.0, math.nan, math.nan, 1.0),
         "margin": Difference(0.5, math.nan, math.nan, math.nan),
     }
-    lines = markdown({"baseline": one}, {"other": unknown}, 2).splitlines()  # type: ignore[dict-item]
+    lines = markdown({"baseline": one}, {"other": unknown}, 2).splitlines()[4:]  # type: ignore[dict-item]
     assert lines[2] == "| baseline | 0.45 | 0.42 to 0.48 | -0.07 | n/a to n/a |"
     assert lines[3] == "| delta (other) | +1.00 | n/a to n/a | +0.50 | n/a to n/a |"
     assert lines[7] == "| other | pair_acc | +1.00 | n/a to n/a | 1.000 |"

@@ -3,19 +3,21 @@
 import glob
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from preference.core.errors import InputError, first_line
 from preference.core.paths import leads_out, located, named
 from preference.data.sources.arrow import Row
 from preference.data.sources.readers import READERS
+from preference.store.checksums import short
 
 # The longest first: of two that fit, it is meant.
 SUFFIXES = tuple(sorted(READERS, key=len, reverse=True))
 # What `save_to_disk` of `datasets` writes: of a split its files, of several their names.
 STATE = "state.json"
 NOTES = (STATE, "dataset_dict.json")
+SHOWN = 4  # names of files
 
 
 def read(source: str | list[str], split: str) -> Iterator[Row]:
@@ -31,6 +33,17 @@ def read(source: str | list[str], split: str) -> Iterator[Row]:
     for path in _of_split(source, split):
         suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
         yield from READERS[suffix](path)
+
+
+def described(source: str | list[str], splits: Iterable[str]) -> str:
+    """The names of the files of some splits, and the begin of a digest of them all.
+
+    No path, which would tell of a machine.
+    """
+    paths = list(dict.fromkeys(path for split in splits for path in _of_split(source, split)))
+    names = [path.name for path in paths]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more} ({short(paths)})"
 
 
 def _of_split(source: str | list[str], split: str) -> list[Path]:

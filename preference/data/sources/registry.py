@@ -87,14 +87,16 @@ def _rows(source: Source, settings: Demo, split: str) -> Iterator[Row]:
 
 
 def name(data: Data) -> str:
-    """What metrics say of where the dialogues come from; no path, which would tell of a machine."""
+    """What metrics say of where the dialogues come from."""
     return " + ".join(map(_name, data.sources))
 
 
 def _name(source: Source) -> str:
     if source.source == "demo":
         return "demo"
-    return f"{source.source}@{source.revision}" if _may_be_hub_id(source.source) else "files"
+    if _may_be_hub_id(source.source):
+        return f"{source.source}@{source.revision}"
+    return files.described(source.source, (source.splits.train, source.splits.test))
 
 
 def _may_be_hub_id(source: str | list[str]) -> TypeGuard[str]:

@@ -9,7 +9,6 @@ from source_helpers import (
     GOOD,
     ROWS,
     as_jsonl,
-    data,
     read,
     refused,
     write_gzip,
@@ -160,7 +159,6 @@ def test_a_copy_for_experiments_reads_what_the_project_reads(
     for place in (project, copy):
         monkeypatch.chdir(place)
         assert read(source) == expected
-        assert registry.name(data("b")) == "files"
     # What the copy has stays what it was when the experiment was asked for.
     write_jsonl(project / "c/train-1", [("changed", "x")])
     assert read("c") == [("in git", "x")]

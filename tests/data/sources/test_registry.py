@@ -1,5 +1,6 @@
 """Which source a name means, and what fetch-data makes of it."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,8 +12,21 @@ from preference.data.sources import registry
 
 
 def test_names_say_where_dialogues_come_from_and_tell_no_path(tmp_path: Path) -> None:
+    for name in ("train-1", "train-2", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(name)
+    # In the order of the splits, then of their names.
+    digests = [sha256(name.encode()).hexdigest() for name in ("train-1", "train-2", "test")]
+    together = sha256("".join(digests).encode()).hexdigest()[:12]
+    names = "train-1.jsonl, train-2.jsonl, test.jsonl"
     found = [registry.name(data(source, COMMIT)) for source in ("demo", tmp_path, "someone/pairs")]
-    assert found == ["demo", "files", f"someone/pairs@{COMMIT}"]
+    assert found == ["demo", f"{names} (sha256 {together})", f"someone/pairs@{COMMIT}"]
+
+
+def test_of_many_files_the_first_are_named(tmp_path: Path) -> None:
+    for name in ("train-1", "train-2", "train-3", "train-4", "test"):
+        (tmp_path / f"{name}.jsonl").touch()
+    shown = ", ".join(f"train-{i}.jsonl" for i in (1, 2, 3, 4))
+    assert registry.name(data(tmp_path)).startswith(f"{shown} and 1 more (sha256 ")
 
 
 def test_the_demo_gives_the_rows_asked_for() -> None:
@@ -43,7 +57,8 @@ def test_the_stage_writes_both_splits(tmp_path: Path) -> None:
     assert read(str(tmp_path / "data/raw/*"), "train") == ROWS
     assert read(str(tmp_path / "data/raw/*"), "test") == ROWS[:1]
     metadata = pq.read_schema(tmp_path / "data/raw/test.parquet").metadata
-    assert (metadata[b"data"], metadata[b"format"]) == (b"files", b"dialogues")
+    name = registry.name(data(str(tmp_path / "own"))).encode()
+    assert (metadata[b"data"], metadata[b"format"]) == (name, b"dialogues")
     assert "data/raw/train.parquet: 3 rows, format dialogues" in done.stderr
 
 
