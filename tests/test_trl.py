@@ -22,6 +22,7 @@ from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
+from preference.objectives import step_metrics
 from preference.objectives.registry import named
 
 MAX_LENGTH = 18
@@ -102,6 +103,13 @@ def test_loss_and_gradients_agree(
     loss.backward()
 
     torch.testing.assert_close(loss, their_loss, rtol=1e-5, atol=1e-6)
+    if not normalize:
+        # The peer's rewards are of sums, whatever its loss is of.
+        said = {name: values[-1] for name, values in peer._metrics["eval"].items()}
+        assert task.tally
+        found = step_metrics.of_sums(task.tally(logps.detach(), batch.counts, np.arange(12)))
+        assert len(found) == 6
+        assert found == pytest.approx({name: said[name] for name in found}, rel=1e-5)
     ours, theirs = gradients(model), gradients(their_model)
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):

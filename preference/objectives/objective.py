@@ -8,6 +8,7 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
+from preference.objectives import step_metrics
 from preference.objectives.label_noise import flips
 from preference.store.examples import Examples, Index, Ragged
 from preference.store.scores import Metrics, Scores, log_ratios
@@ -31,6 +32,7 @@ class Task:
             (responses,), the items' indices (micro-batch,) and the step's statistic to losses in
             nats, (micro-batch,), each the sum over the item's examples.
         counted: how many of those that a step's size counts are in one item.
+        tally: from what `loss` has of a micro-batch to the sums of `step_metrics`.
         statistic: from the log-probabilities of a whole step, its token counts and its items'
             indices to what the loss needs of all of it, such as an estimate of the KL divergence.
             It is had in a pass without gradients before the step is cut, so that how it is cut
@@ -43,6 +45,7 @@ class Task:
     weights: np.ndarray
     loss: "Callable[[Tensor, Tensor, np.ndarray, Tensor | None], Tensor]"
     counted: int = 1
+    tally: "Callable[[Tensor, Tensor, np.ndarray], np.ndarray] | None" = None
     statistic: "Callable[[Tensor, Tensor, np.ndarray], Tensor] | None" = None
 
     def rows(self, index: np.ndarray) -> list[int]:
@@ -130,6 +133,13 @@ class Objective:
             each = self.loss(policy, reference, wanted[index].to(policy.device), settings, found)
             return each if in_pairs else (each * weights[index].to(logps.device)).sum(1)
 
+        def tally(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> np.ndarray:
+            policy, reference = scores(logps, counts, index)
+            sums = logps.view(-1, size).gather(1, order[index].to(logps.device))
+            rewards = settings.beta * (policy - reference)
+            reward, summed = (values.double().cpu().numpy() for values in (rewards, sums))
+            return step_metrics.tally(reward, summed, wanted[index].numpy())
+
         def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             assert self.statistic is not None
             return self.statistic(*scores(logps, counts, index))
@@ -141,6 +151,7 @@ class Objective:
             weights=np.ones(len(wanted)) if in_pairs else weights.sum(1).double().numpy(),
             loss=loss,
             counted=1 if in_pairs else size,
+            tally=tally,
             statistic=statistic if self.statistic else None,
         )
 

@@ -19,9 +19,9 @@ from preference.runtime.checkpoints import Checkpoints
 
 
 class Agreement(NamedTuple):
-    """What all processes do next: a sum over them, whether to keep the state, whether to stop."""
+    """What all processes do next: sums over them, whether to keep the state, whether to stop."""
 
-    total: float
+    totals: list[float]
     due: bool
     stop: bool
 
@@ -52,16 +52,16 @@ class Session:
         with signals.held() as self._request:
             yield
 
-    def agree(self, value: float = 0.0) -> Agreement:
+    def agree(self, *values: float) -> Agreement:
         """One exchange between the processes, so that none goes on where another stops.
 
         Args:
-            value: to be summed up over all; exact where every entry comes from one of them.
+            values: to be summed up over all; exact where every entry comes from one of them.
         """
         asked = self._request.number is not None
-        own = np.array([value, self.checkpoints.due() or asked, asked])
-        total, due, stop = processes.total(self.accelerator, own)
-        return Agreement(float(total), bool(due), bool(stop))
+        own = np.array([*values, self.checkpoints.due() or asked, asked])
+        *total, due, stop = processes.total(self.accelerator, own)
+        return Agreement(list(map(float, total)), bool(due), bool(stop))
 
     def stop_if_asked(self) -> None:
         """Raise `signals.Stopped` on every process if a signal has asked one of them."""

@@ -69,7 +69,7 @@ class Curves:
                     dvcyaml=None,
                 )
 
-    def add_step(self, **values: float) -> None:
+    def add_step(self, values: Metrics) -> None:
         self.step += 1
         self._add("steps", self.step, values)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from preference.model import batches, cpu
 from preference.model.batches import Batch, Layout
+from preference.objectives import step_metrics
 from preference.objectives.objective import Task
 from preference.runtime import processes
 from preference.runtime.session import Session
@@ -31,11 +32,12 @@ class Gradients:
     def __post_init__(self) -> None:
         self._sizes = batches.shapes(self.task.examples, self.task.items, self.layout)
 
-    def leave(self, index: np.ndarray) -> float:
+    def leave(self, index: np.ndarray) -> np.ndarray:
         """Leave the gradient of the loss over the items `index` in the parameters.
 
         Returns:
-            This process's share of the loss: the sum over its items, over the weights of all.
+            This process's share of the loss, the sum over its items over the weights of all, then
+            its sums of `step_metrics`.
 
         Raises:
             InputError: there is not memory enough for a single item.
@@ -66,11 +68,11 @@ class Gradients:
         own = parts[accelerator.process_index]
         return own + [index[:0]] * (max(map(len, parts)) - len(own))
 
-    def _accumulate(self, index: np.ndarray, parts: list[np.ndarray]) -> float:
+    def _accumulate(self, index: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
         accelerator, task = self.session.accelerator, self.task
         weight = task.weights[index].sum()
         statistic = self._statistic(index, parts)
-        loss = 0.0
+        loss, sums = 0.0, step_metrics.NONE
         for number, (visited, batch) in enumerate(self._batches(index, parts)):
             last = number == len(parts) - 1
             # Gradients are averaged over the processes once, with the last part.
@@ -80,7 +82,9 @@ class Gradients:
                 share = share * bool(len(parts[number]))
                 accelerator.backward(share * accelerator.num_processes)
             loss += share.item()
-        return loss
+            if task.tally and len(parts[number]):
+                sums = sums + task.tally(logps.detach(), batch.counts, visited)
+        return np.array([loss, *sums])
 
     def _batches(
         self, index: np.ndarray, parts: list[np.ndarray]

@@ -17,6 +17,7 @@ from preference.core.params import Optimization
 from preference.core.progress import bar
 from preference.model import cpu, probe
 from preference.model.scorer import ResponseLogps
+from preference.objectives import step_metrics
 from preference.objectives.objective import Task
 from preference.runtime import processes
 from preference.runtime.checkpoints import Position
@@ -69,8 +70,9 @@ def fit(
             with session.held():
                 steps = _steps(items, step_size, session.params.seed, epoch)
                 for index in islice(steps, position.done, None):
-                    loss, due, stop = session.agree(gradients.leave(index))
-                    record.add_step(**update.step(loss, index))
+                    (loss, *sums), due, stop = session.agree(*gradients.leave(index))
+                    more = step_metrics.of_sums(np.array(sums))
+                    record.add_step(update.step(loss, index) | more)
                     position = Position(epoch, position.done + 1, record.step)
                     if due:
                         saved = session.checkpoints.save(position, update.schedule, record.place)

@@ -23,6 +23,7 @@ from preference.model.scorer import ResponseLogps
 from preference.objectives import sft
 from preference.runtime.checkpoints import ROOT, Checkpoints
 from preference.store.examples import Examples
+from preference.store.scores import Metrics
 from preference.training import loop
 from preference.training.curves import Curves
 
@@ -181,8 +182,8 @@ def test_a_signal_late_in_a_step_is_heard_in_the_next(
     expected = fit(pairs)
     add_step = Curves.add_step
 
-    def ask(self: Curves, **values: float) -> None:
-        add_step(self, **values)
+    def ask(self: Curves, values: Metrics) -> None:
+        add_step(self, values)
         if self.step == step:
             signal.raise_signal(signal.SIGTERM)
 

@@ -25,7 +25,7 @@ def test_it_goes_on_until_a_signal_asks() -> None:
 
     def work() -> None:
         with made.held():
-            told.append(made.agree(1.5))
+            told.append(made.agree(1.5, -2.0))
             signal.raise_signal(signal.SIGTERM)
             told.append(made.agree(1.5))
             made.stop_if_asked()
@@ -33,7 +33,7 @@ def test_it_goes_on_until_a_signal_asks() -> None:
     with pytest.raises(signals.Stopped, match="SIGTERM"):
         work()
     # What is asked to stop keeps its state first.
-    assert told == [(1.5, False, False), (1.5, True, True)]
+    assert told == [([1.5, -2.0], False, False), ([1.5], True, True)]
     with pytest.raises(signals.Stopped):
         made.stop_if_asked()
 

@@ -32,11 +32,11 @@ def test_they_grow_in_sight_and_move_when_whole(place: Path) -> None:
     with Curves(DONE, sessions.make()) as curves:
         curves.add_epoch(0, {"pair_acc": 0.5})
         for loss in (0.7, 0.6):
-            curves.add_step(loss=loss, grad_norm=1.0)
+            curves.add_step({"loss": loss, "grad_norm": 1.0})
         assert rows(Path("live/train"), "steps", "loss") == [(1, 0.7), (2, 0.6)]
         assert rows(Path("live/train"), "epochs", "pair_acc") == [(0, 0.5)]
         assert not DONE.exists()
-        curves.add_step(loss=0.5, grad_norm=1.0)
+        curves.add_step({"loss": 0.5, "grad_norm": 1.0})
     assert rows(DONE, "steps", "loss") == [(1, 0.7), (2, 0.6), (3, 0.5)]
     assert not Path("live/train").exists()
     assert sorted(path.name for path in DONE.iterdir()) == ["epochs", "steps"]
@@ -44,9 +44,9 @@ def test_they_grow_in_sight_and_move_when_whole(place: Path) -> None:
 
 def test_an_error_leaves_the_earlier_ones(place: Path) -> None:
     with Curves(DONE, sessions.make()) as curves:
-        curves.add_step(loss=1.0)
+        curves.add_step({"loss": 1.0})
     with suppress(ValueError), Curves(DONE, sessions.make()) as curves:
-        curves.add_step(loss=2.0)
+        curves.add_step({"loss": 2.0})
         raise ValueError
     assert rows(DONE, "steps", "loss") == [(1, 1.0)]
     assert not Path("live/train").exists()
@@ -55,8 +55,8 @@ def test_an_error_leaves_the_earlier_ones(place: Path) -> None:
 def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(another)
     with Curves(DONE, sessions.make()) as curves:
-        curves.add_step(loss=12.5)
-        curves.add_step(loss=11.5)
+        curves.add_step({"loss": 12.5})
+        curves.add_step({"loss": 11.5})
         done = project.run(another, "dvc", "plots", "show", "-o", "shown", "live/train/dvc.yaml")
         listed = project.run(another, "dvc", "plots", "show", "-o", "all")
     assert (done.returncode, listed.returncode) == (0, 0), done.stderr + listed.stderr
@@ -68,12 +68,12 @@ def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.Monke
 def test_tensorboard_has_them_too_and_an_interrupted_run_goes_on(place: Path) -> None:
     with Curves(DONE, sessions.make(tensorboard=True)) as curves:
         curves.add_epoch(0, {"margin": 0.25})
-        curves.add_step(loss=0.5)
-        curves.add_step(loss=0.25)
+        curves.add_step({"loss": 0.5})
+        curves.add_step({"loss": 0.25})
     kept = place / "checkpoint"
     shutil.copytree(DONE, kept / "curves")
     with Curves(DONE, sessions.make(tensorboard=True), kept, 1) as curves:
-        curves.add_step(loss=0.125)
+        curves.add_step({"loss": 0.125})
     read = EventAccumulator(str(place / "tensorboard/train"))
     read.Reload()
     assert [(e.step, e.value) for e in read.Scalars("steps/loss")] == [(1, 0.5), (2, 0.125)]
@@ -93,6 +93,6 @@ def test_of_several_processes_one_writes(place: Path) -> None:
     # As in the second process.
     PartialState().process_index = 1
     with Curves(DONE, session) as curves:
-        curves.add_step(loss=1.0)
+        curves.add_step({"loss": 1.0})
     assert curves.step == 1
     assert list(place.iterdir()) == []
