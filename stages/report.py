@@ -6,7 +6,17 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.objectives.registry import named
-from preference.report import card, comparison, figures, health, page, results, verdict
+from preference.report import (
+    card,
+    comparison,
+    figures,
+    findings,
+    health,
+    length,
+    page,
+    results,
+    verdict,
+)
 from preference.store import examples, scores, tables, texts
 from preference.store.scores import pair_margins
 from preference.store.text import write_json, write_text
@@ -36,38 +46,31 @@ def main(args: Namespace) -> None:
         for before, after in COMPARED
     }
     metrics = {name: results.read_metrics(METRICS / f"{name}.json") for name in titles}
+    counts = results.read_metrics(METRICS / "prepare.json")
+    by_title = {titles[name]: of_model for name, of_model in found.items()}
     rows = results.rows(
         {titles[name]: values for name, values in metrics.items()},
         {f"{titles[after]} - {titles[before]}": c for (before, after), c in compared.items()},
         settings.report.decimals,
+        length.rows(by_title, counts, normalize, settings.report.decimals),
     )
     margins = {name: pair_margins(of_model, normalize) for name, of_model in found.items()}
     outcome = verdict.outcome(settings, margins, titles)
-    shown = figures.Results(
-        settings,
-        objective.title,
-        {titles[name]: of_model for name, of_model in found.items()},
-        texts.read(PREPARED),
-        (CURVES / "sft", CURVES / "train"),
-    )
-    counts, sampled = (
-        results.read_metrics(METRICS / "prepare.json"),
-        tables.read(SAMPLES, tables.SAMPLES),
-    )
+    sampled = tables.read(SAMPLES, tables.SAMPLES)
     said = {name: sampled[column].to_pylist() for name, column in ANSWERED.items()}
-    judged = health.judge(health.Run(settings, found, compared, counts, said, titles, objective))
-    columns = {column: titles[name] for name, column in ANSWERED.items()}
-    answers = page.side_by_side(sampled, columns | {"chosen": "chosen in the data"})
+    judged = health.judge(findings.Run(settings, found, compared, counts, said, titles, objective))
+    curves = CURVES / "sft", CURVES / "train"
+    shown = figures.Results(settings, objective.title, by_title, texts.read(PREPARED), curves)
+    answers = page.side_by_side(
+        sampled, {ANSWERED[n]: titles[n] for n in titles} | {"chosen": "chosen in the data"}
+    )
     drawn, prepared = figures.figures(shown), examples.read(PREPARED)
+    context, models = found["final"].context, rows.models[1:3]
+    written = card.model_card(settings, titles["final"], models, context, counts, judged)
     write_json(COMPARISON, comparison.flat(compared) | {"verdict": judged.word})
     write_text(CHART, figures.overview(shown))
     write_text(PAGE, page.render(shown, drawn, rows, outcome, judged, prepared, answers))
-    write_text(
-        CARD,
-        card.model_card(
-            settings, titles["final"], rows.models[1:3], found["final"].context, counts, judged
-        ),
-    )
+    write_text(CARD, written)
     write_text(TABLE, results.table(rows, outcome, judged))
     judged.log()
     logging.info("%s, %s: written", TABLE, PAGE)

@@ -21,6 +21,7 @@ SKIPPED_ROWS_NAMED = 20
 class Counts:
     """What became of one split; tokens are as kept, EOS included.
 
+    In `chosen_longer` pairs the preferred response has more tokens, in `rejected_longer` the other.
     `truncated_pairs` lost tokens of the prompt, or of a response, to `max_length`, in all
     `truncated_tokens`; `skipped_rows` names the first skipped rows of the source.
     `labelled_responses` are in no pair. The prompts of `common_prefix` rows are a guess: what two
@@ -41,6 +42,8 @@ class Counts:
     prompt_tokens: int = 0
     chosen_tokens: int = 0
     rejected_tokens: int = 0
+    chosen_longer: int = 0
+    rejected_longer: int = 0
     truncated_tokens: int = 0
     common_prefix: int = 0
     special_tokens: int = 0
@@ -77,6 +80,8 @@ class Counts:
         self.prompt_tokens += int(found["prompt_ids"][0].sum())
         self.chosen_tokens += int(lengths[chosen].sum())
         self.rejected_tokens += int(lengths[rejected].sum())
+        self.chosen_longer += int((lengths[chosen] > lengths[rejected]).sum())
+        self.rejected_longer += int((lengths[chosen] < lengths[rejected]).sum())
         self.special_tokens += encoded.spelt
         self.ended_responses += encoded.ended
         labelled = np.flatnonzero(index.labels >= 0)

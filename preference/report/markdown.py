@@ -7,6 +7,7 @@ from typing import Any
 
 from preference.core.params import Params
 from preference.core.sections import flat
+from preference.evaluation.statistics import Difference
 
 METRICS = ("pair_acc", "margin")
 INTERVAL = ("95% interval", "centre")
@@ -37,9 +38,23 @@ def estimates(values: Mapping[str, Any], decimals: int) -> list[str]:
     ]
 
 
+def changed(found: Difference, decimals: int) -> list[str]:
+    """The cells of a difference and of its interval."""
+    return [
+        number(found.difference, decimals, signed=True),
+        interval(found.low, found.high, decimals, signed=True),
+    ]
+
+
 def p_value(value: float | None) -> str:
     """Three digits: more would promise what no test keeps."""
     return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
+
+
+def equal_p(value: float) -> str:
+    """As a part of a sentence: `p = 0.031`, `p < 0.001`."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def params(settings: Params) -> list[tuple[str, str]]:

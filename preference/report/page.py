@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from preference.report import charts, markdown
+from preference.report import charts, length, markdown
 from preference.report.figures import Figure, Results
 from preference.report.health import Health
 from preference.report.render import fill, verbatim
@@ -68,6 +68,7 @@ def render(
         outcome=outcome,
         health=health,
         published_columns=COLUMNS,
+        length_columns=length.COLUMNS,
         answers=answers,
         settings=settings,
         pairs_count=f"{pairs:,}",

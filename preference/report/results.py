@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preference.core.errors import InputError
-from preference.evaluation.statistics import Difference
-from preference.report import markdown
+from preference.report import length, markdown
 from preference.report.comparison import Comparison
 from preference.report.health import Health
 from preference.report.verdict import COLUMNS, Outcome
@@ -21,14 +20,18 @@ def read_metrics(path: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of cells: the metrics by model with the delta, and the paired differences."""
+    """Rows of cells: metrics by model with the delta, paired differences, and what lengths do."""
 
     models: list[list[str]]
     differences: list[list[str]]
+    lengths: list[list[str]]
 
 
 def rows(
-    models: dict[str, dict[str, float]], comparisons: dict[str, Comparison], decimals: int
+    models: dict[str, dict[str, float]],
+    comparisons: dict[str, Comparison],
+    decimals: int,
+    lengths: list[list[str]] | None = None,
 ) -> Rows:
     """The results as text.
 
@@ -36,23 +39,18 @@ def rows(
         models: metrics by model, in the order in which they were trained.
         comparisons: paired differences by title; the first one is the delta row.
         decimals: digits after the point.
+        lengths: as `length.rows` gives them.
     """
-
-    def changed(found: Difference) -> list[str]:
-        return [
-            markdown.number(found.difference, decimals, signed=True),
-            markdown.interval(found.low, found.high, decimals, signed=True),
-        ]
-
     found = [[name, *markdown.estimates(values, decimals)] for name, values in models.items()]
     title, delta = next(iter(comparisons.items()))
-    found.append([f"delta ({title})", *(cell for d in delta.values() for cell in changed(d))])
+    changes = [cell for one in delta.values() for cell in markdown.changed(one, decimals)]
+    found.append([f"delta ({title})", *changes])
     differences = [
-        [title, metric, *changed(difference), markdown.p_value(difference.p_value)]
+        [title, metric, *markdown.changed(one, decimals), markdown.p_value(one.p_value)]
         for title, comparison in comparisons.items()
-        for metric, difference in comparison.items()
+        for metric, one in comparison.items()
     ]
-    return Rows(found, differences)
+    return Rows(found, differences, lengths or [])
 
 
 def table(found: Rows, compared: Outcome, health: Health) -> str:
@@ -67,8 +65,10 @@ def table(found: Rows, compared: Outcome, health: Health) -> str:
         "",
         *markdown.table(differences, found.differences),
         "",
-        compared.headline,
     ]
+    if found.lengths:
+        lines += [*markdown.table(length.COLUMNS, found.lengths), ""]
+    lines.append(compared.headline)
     if compared.rows:
         lines += ["", *markdown.table(COLUMNS, compared.rows)]
         lines += ["", f"Published: {compared.source}", "", compared.explanation]

@@ -7,7 +7,8 @@ from ruamel.yaml import YAML
 from settings import params
 
 from preference.report import card
-from preference.report.health import Finding, Health, Weight
+from preference.report.findings import Finding, Weight
+from preference.report.health import Health
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 CONTEXT = {"device": "cuda", "precision": "bf16", "data": "demo", "base_model": "scratch"}

@@ -16,7 +16,8 @@ from report_cases import NAMES, dialogue, dialogues, examples_of, results_of
 from scipy.special import log_ndtr
 
 from preference.report import comparison, figures, markdown, page, results, verdict
-from preference.report.health import Finding, Health, Weight
+from preference.report.findings import Finding, Weight
+from preference.report.health import Health
 from preference.report.verdict import Outcome
 from preference.store.examples import Examples
 from preference.store.texts import Text

@@ -9,7 +9,8 @@ from preference.core.errors import InputError
 from preference.evaluation.statistics import Difference
 from preference.report import results
 from preference.report.comparison import Comparison
-from preference.report.health import Finding, Health, Weight
+from preference.report.findings import Finding, Weight
+from preference.report.health import Health
 from preference.report.verdict import Outcome
 from preference.store.text import write_json
 

@@ -465,7 +465,7 @@ def test_rows_to_the_letter() -> None:
     rows = [cells(verdict, titles, decimals=3) for verdict in found]
     told = Outcome("All is well.", rows, "A paper.", "How it was tested.")
     assert (
-        results.table(results.Rows([], []), told, Health("", "", [])).partition("All is")[2]
+        results.table(results.Rows([], [], []), told, Health("", "", [])).partition("All is")[2]
         == """\
  well.
 
@@ -550,6 +550,6 @@ def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) 
     assert found.rows[0][1:7] == [
         "pair_acc", "0.4520", "0.5000", "+0.0480", p_value, "not consistent"
     ]  # fmt: skip
-    text = results.table(results.Rows([], []), found, Health("", "", []))
+    text = results.table(results.Rows([], [], []), found, Health("", "", []))
     assert f"\nPublished: {found.source}\n" in text
     assert text.endswith(f"\n{found.explanation}\n")
