@@ -107,7 +107,9 @@ def test_loss_and_gradients_agree(
         # The peer's rewards are of sums, whatever its loss is of.
         said = {name: values[-1] for name, values in peer._metrics["eval"].items()}
         assert task.tally
-        found = step_metrics.of_sums(task.tally(logps.detach(), batch.counts, np.arange(12)))
+        found = step_metrics.of_sums(
+            task.tally(logps.detach(), batch.counts, np.arange(12)).tolist()
+        )
         assert len(found) == 6
         assert found == pytest.approx({name: said[name] for name in found}, rel=1e-5)
     ours, theirs = gradients(model), gradients(their_model)

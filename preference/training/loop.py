@@ -71,8 +71,7 @@ def fit(
                 steps = _steps(items, step_size, session.params.seed, epoch)
                 for index in islice(steps, position.done, None):
                     (loss, *sums), due, stop = session.agree(*gradients.leave(index))
-                    more = step_metrics.of_sums(np.array(sums))
-                    record.add_step(update.step(loss, index) | more)
+                    record.add_step(update.step(loss, index) | step_metrics.of_sums(sums))
                     position = Position(epoch, position.done + 1, record.step)
                     if due:
                         saved = session.checkpoints.save(position, update.schedule, record.place)
