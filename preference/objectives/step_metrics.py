@@ -1,6 +1,6 @@
 """What training says of every step, under the names that TRL's users know."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -29,9 +29,9 @@ def tally(rewards: np.ndarray, logps: np.ndarray, desirable: np.ndarray) -> np.n
     return np.array([*(side.sum() for side in sides), *sums, len(margins), hits], dtype=float)
 
 
-def of_sums(sums: Sequence[float]) -> Metrics:
+def of_sums(sums: Iterable[float]) -> Metrics:
     """The means of a step, from the sums of all that is in it; what it has none of is left out."""
-    desirable, undesirable, *four, pairs, hits = sums
+    desirable, undesirable, *four, pairs, hits = map(float, sums)
     counts = (desirable, undesirable) * 2
     names = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")
     named = zip(names, four, counts, strict=True)

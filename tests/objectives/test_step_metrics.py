@@ -17,7 +17,7 @@ def told(task: Task, parts: list[list[int]]) -> dict[str, float]:
     for part in parts:
         logps, counts = LOGPS[part].flatten(), COUNTS[part].flatten()
         sums = sums + task.tally(logps, counts, np.array(part))
-    return step_metrics.of_sums(sums.tolist())
+    return step_metrics.of_sums(sums)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -64,7 +64,7 @@ def test_of_labelled_responses_those_that_there_are() -> None:
     sums = task.tally(torch.tensor([-1.5, -2.0, -4.0]), torch.full((3,), 2), np.arange(3))
     # Their reference's are -1, -2 and -3; beta is 0.5.
     expected = {"rewards/chosen": 0.5 * (-0.5 + 0 - 1) / 3, "logps/chosen": -2.5}
-    assert step_metrics.of_sums(sums.tolist()) == pytest.approx(expected)
+    assert step_metrics.of_sums(sums) == pytest.approx(expected)
 
 
 def test_of_labelled_responses_with_both_labels() -> None:
@@ -79,8 +79,8 @@ def test_of_labelled_responses_with_both_labels() -> None:
         "logps/chosen": -0.5,
         "logps/rejected": -2.5,
     }
-    assert step_metrics.of_sums(sums.tolist()) == pytest.approx(expected)
+    assert step_metrics.of_sums(sums) == pytest.approx(expected)
 
 
 def test_nothing_is_said_of_nothing() -> None:
-    assert step_metrics.of_sums(step_metrics.NONE.tolist()) == {}
+    assert step_metrics.of_sums(step_metrics.NONE) == {}
