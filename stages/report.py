@@ -7,6 +7,7 @@ from pathlib import Path
 from preference.core import params, stage
 from preference.objectives.registry import named
 from preference.report import (
+    analysis,
     card,
     comparison,
     figures,
@@ -55,7 +56,8 @@ def main(args: Namespace) -> None:
         length.rows(by_title, counts, normalize, settings.report.decimals),
     )
     margins = {name: pair_margins(of_model, normalize) for name, of_model in found.items()}
-    outcome = verdict.outcome(settings, margins, titles)
+    curve = analysis.read_curve(CURVES / "train", "epochs", "pair_acc")
+    outcome = verdict.outcome(settings, margins, titles, {int(epoch): y for epoch, y in curve})
     sampled = tables.read(SAMPLES, tables.SAMPLES)
     said = {name: sampled[column].to_pylist() for name, column in ANSWERED.items()}
     judged = health.judge(findings.Run(settings, found, compared, counts, said, titles, objective))

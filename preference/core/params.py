@@ -84,7 +84,7 @@ def warning_of_rate(section: Literal["sft", "train"], asked: Optimization, base:
         return None
     return (
         f"{section}.learning_rate is {asked.learning_rate:g}, a rate for random weights, and the "
-        f"base is pretrained ({base}): it can undo what the base knows. Usual are 1e-6 to 5e-5, as "
+        f"base is pretrained ({base}): it can undo what the base knows. Usual are 5e-7 to 5e-5, as "
         "in recipes/demo-smollm2.yaml"
     )
 

@@ -11,11 +11,16 @@ from preference.core.sections import Section, read_yaml
 
 
 class Row(Section):
-    """One published value, as text that keeps every digit, and the params it presupposes."""
+    """One published value, as text that keeps every digit, and the params it presupposes.
+
+    Attributes:
+        epoch: of training, after which the value was measured; None stands for the end.
+    """
 
     model: Literal["baseline", "sft", "final", "delta"]
     metric: Literal["pair_acc", "margin"]
     value: Annotated[str, Field(pattern=r"^[+-]?\d+\.\d+$")]
+    epoch: Annotated[int, Field(ge=1)] | None = None
     settings: dict[Key, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -24,6 +29,18 @@ class Row(Section):
         if self.metric == "pair_acc" and not least <= float(self.value) <= 1:
             raise ValueError(f"value: pair_acc of {self.model} lies from {least} to 1")
         return self
+
+    @model_validator(mode="after")
+    def _epochs_are_of_accuracies(self) -> "Row":
+        # A curve has no more than means, and only shares tell by themselves how they spread.
+        if self.epoch and (self.model, self.metric) != ("final", "pair_acc"):
+            raise ValueError("epoch: only pair_acc of final can be compared by epoch")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The metric, and after which epoch."""
+        return f"{self.metric}, epoch {self.epoch}" if self.epoch else self.metric
 
 
 class Published(Section):

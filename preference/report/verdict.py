@@ -66,29 +66,36 @@ class Outcome:
 
 
 def outcome(
-    settings: Params, margins: Mapping[str, np.ndarray], titles: Mapping[str, str]
+    settings: Params,
+    margins: Mapping[str, np.ndarray],
+    titles: Mapping[str, str],
+    epochs: Mapping[int, float],
 ) -> Outcome:
     """Compare with the results that `report.published` names.
 
     Args:
         margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
         titles: what to call these models.
+        epochs: `pair_acc` on the same pairs after each epoch of training.
     """
     name = settings.report.published
     if name is None:
         return Outcome(NOTHING_PUBLISHED)
     known = published.read(name)
-    verdicts, titles = judge(known, settings, margins), {**titles, "delta": "delta"}
+    verdicts, titles = judge(known, settings, margins, epochs), {**titles, "delta": "delta"}
     return Outcome(
         headline(verdicts, titles),
-        [cells(verdict, titles, settings.report.decimals) for verdict in verdicts],
+        table(verdicts, titles, settings.report.decimals),
         known.source,
         explanation(verdicts, len(margins["final"]), known.pairs),
     )
 
 
 def judge(
-    published: Published, settings: Params, margins: Mapping[str, np.ndarray]
+    published: Published,
+    settings: Params,
+    margins: Mapping[str, np.ndarray],
+    epochs: Mapping[int, float] | None = None,
 ) -> list[Verdict]:
     """Test each published value, in the file's order, against what a run measured.
 
@@ -98,13 +105,14 @@ def judge(
     Args:
         settings: the params of the run; a row that presupposes others is not tested.
         margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
+        epochs: `pair_acc` on the same pairs after each epoch of training.
 
     Raises:
         ValueError: a margin is not finite.
     """
     if not all(np.isfinite(values).all() for values in margins.values()):
         raise ValueError("margins must be finite")
-    return [_verdict(row, published, settings, margins) for row in published.rows]
+    return [_verdict(row, published, settings, margins, epochs or {}) for row in published.rows]
 
 
 def mean_test(
@@ -134,8 +142,7 @@ def share_test(
 def headline(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> str:
     """What the verdicts say together, in a sentence for people; `titles` is what to call models."""
     agree, differ, rest = (
-        [f"{titles[v.row.model]} {v.row.metric}" for v in verdicts if v.word == word]
-        for word in Word
+        [f"{titles[v.row.model]} {v.row.name}" for v in verdicts if v.word == word] for word in Word
     )
     if not agree + differ:
         return (
@@ -158,12 +165,28 @@ def explanation(verdicts: Sequence[Verdict], pairs: int, published_pairs: int) -
     return " ".join(text.split())
 
 
+def table(verdicts: Sequence[Verdict], titles: Mapping[str, str], decimals: int) -> list[list[str]]:
+    """Rows by `COLUMNS`: each value that was tested, then the others by what stands in the way."""
+    tested = [cells(v, titles, decimals) for v in verdicts if v.word != Word.INCOMPARABLE]
+    others: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.word == Word.INCOMPARABLE:
+            others.setdefault(verdict.reason, []).append(verdict)
+    for alike in others.values():
+        first, *more = cells(alike[0], titles, decimals)
+        if len(alike) > 1:
+            first = ", ".join(dict.fromkeys(titles[verdict.row.model] for verdict in alike))
+            more[:2] = [f"{len(alike)} values", ""]
+        tested.append([first, *more])
+    return tested
+
+
 def cells(verdict: Verdict, titles: Mapping[str, str], decimals: int) -> list[str]:
     """A row of the table, by `COLUMNS`; the published value has its own digits."""
     row = verdict.row
     return [
         titles[row.model],
-        row.metric,
+        row.name,
         row.value,
         markdown.number(verdict.measured, decimals, signed=row.model == "delta"),
         markdown.number(verdict.difference, decimals, signed=True),
@@ -174,7 +197,11 @@ def cells(verdict: Verdict, titles: Mapping[str, str], decimals: int) -> list[st
 
 
 def _verdict(
-    row: Row, published: Published, settings: Params, margins: Mapping[str, np.ndarray]
+    row: Row,
+    published: Published,
+    settings: Params,
+    margins: Mapping[str, np.ndarray],
+    epochs: Mapping[int, float],
 ) -> Verdict:
     value, pairs = float(row.value), published.pairs
     here = dict(flat(settings))
@@ -185,11 +212,16 @@ def _verdict(
     ]
     if differing:
         return Verdict(row, Word.INCOMPARABLE, "; ".join(differing))
+    if row.epoch and row.epoch not in epochs:
+        reason = f"the curves of this run have no epoch {row.epoch}"
+        return Verdict(row, Word.INCOMPARABLE, reason)
     sample = {name: m > 0 if row.metric == "pair_acc" else m for name, m in margins.items()}
     values = sample["final" if row.model == "delta" else row.model].astype(float)
     if row.model == "delta":
         values -= sample["baseline"]
     n = len(values)
+    if row.epoch:
+        values = np.arange(n) < round(epochs[row.epoch] * n)
     if n < 2:
         reason = "fewer than two measured pairs cannot tell how much pairs differ"
         return Verdict(row, Word.INCOMPARABLE, reason)

@@ -502,7 +502,7 @@ def test_the_published_rows_are_judged_where_the_run_is_theirs() -> None:
         ("delta", "margin", "+0.1928"),
     ]
     assert all(v.p_value is not None and v.detectable for v in tested)
-    flipped = [(v.row.value, v.reason) for v in found if v not in tested]
+    flipped = [(v.row.value, v.reason) for v in found if v not in tested and not v.row.epoch]
     assert flipped == [
         (value, f"train.label_noise is 0.0 here, {noise} there")
         for noise, values in {
@@ -531,15 +531,15 @@ def test_nothing_published_is_comparable_with_the_demo() -> None:
         'model.base is "scratch" here, "openai-community/gpt2" there' in v.reason for v in found
     )
     titles = TITLES | {"delta": "delta"}
-    assert headline(found, titles).startswith("None of the 16 published values is comparable")
+    assert headline(found, titles).startswith("None of the 36 published values is comparable")
 
 
 def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     margins = {name: hits(500, 1000) for name in ("baseline", "sft", "final")}
-    nothing = outcome(DEMO, margins, TITLES)
+    nothing = outcome(DEMO, margins, TITLES, {})
     assert nothing == Outcome(NOTHING_PUBLISHED)
-    found = outcome(RUN, margins, TITLES)
+    found = outcome(RUN, margins, TITLES, {1: 0.5, 2: 0.53, 3: 0.6})
     assert found.headline.startswith("Consistent with the published values: ")
     assert "(baseline pair_acc, " in found.headline
     assert found.source.startswith("The published run of GPT-2")
@@ -550,6 +550,24 @@ def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) 
     assert found.rows[0][1:7] == [
         "pair_acc", "0.4520", "0.5000", "+0.0480", p_value, "not consistent"
     ]  # fmt: skip
+    # Of 1,000 pairs 530 here, 531 there; 600 here, 534 there.
+    near = "a true difference of 0.063 would be found in 80% of cases"
+    far = "samples of one population differ by as much in under 5% of cases"
+    assert [row[1:] for row in found.rows[8:11]] == [
+        ["pair_acc, epoch 1", "0.523", "0.5000", "-0.0230", "0.303", "consistent", near],
+        ["pair_acc, epoch 2", "0.531", "0.5300", "-0.0010", "0.964", "consistent", near],
+        ["pair_acc, epoch 3", "0.534", "0.6000", "+0.0660", "0.003", "not consistent", far],
+    ]
+    assert found.rows[11:] == [
+        ["SFT + DPO", *row[:2], *["n/a"] * 3, "not comparable", row[2]]
+        for row in (
+            ("pair_acc, epoch 4", "0.533", "the curves of this run have no epoch 4"),
+            ("6 values", "", "train.label_noise is 0.0 here, 0.25 there"),
+            ("6 values", "", "train.label_noise is 0.0 here, 0.5 there"),
+            ("6 values", "", "train.label_noise is 0.0 here, 0.75 there"),
+            ("6 values", "", "train.label_noise is 0.0 here, 1.0 there"),
+        )
+    ]
     text = results.table(results.Rows([], [], []), found, Health("", "", []))
     assert f"\nPublished: {found.source}\n" in text
     assert text.endswith(f"\n{found.explanation}\n")
