@@ -64,6 +64,15 @@ def refused(directory: Path, values: object) -> str:
     return str(caught.value).replace(f"{directory}/", "")
 
 
+def test_the_example_of_the_docs_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs/published.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "mine.yaml").write_text(text)
+    found = published.read("mine", tmp_path)
+    assert found.pairs == 2000
+    assert [row.model for row in found.rows] == ["baseline", "final", "delta"]
+
+
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     YAML(typ="safe", pure=True).dump(GOOD, tmp_path / "some.yaml")
     found = published.read("some", tmp_path)
