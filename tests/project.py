@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
+DEFAULT = Path("recipes/demo-dpo.yaml")
 
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 SMALL: dict[str, Any] = {
@@ -46,7 +48,10 @@ STAGE_NAMES = [
 
 
 def copy(to: Path) -> Path:
-    """Copy what git tracks, as the working tree has it, into a git repository of its own."""
+    """Copy what git tracks, as the working tree has it, into a git repository of its own.
+
+    Its params are the default's, whatever the project's are.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -58,6 +63,7 @@ def copy(to: Path) -> Path:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, to / name)
+    shutil.copyfile(ROOT / DEFAULT, to / "params.yaml")
     (to / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(to / "results", ignore_errors=True)
     git(to, "init", "-q")
@@ -71,6 +77,25 @@ def copy(to: Path) -> Path:
 def git(project: Path, *args: str) -> str:
     done = subprocess.run(["git", *args], cwd=project, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def own(root: Path) -> str:
+    """Why results in a project are its user's own, and not those that its README shows; else "".
+
+    With REQUIRE_DEFAULT in the environment, as where a change is to land, none are.
+    """
+    if os.environ.get("REQUIRE_DEFAULT"):
+        return ""
+    if (root / "params.yaml").read_bytes() != (root / DEFAULT).read_bytes():
+        return f"params.yaml is your own: it is not {DEFAULT}"
+    status = ["git", "status", "--porcelain", "--", "dvc.lock", "results"]
+    done = subprocess.run(status, cwd=root, capture_output=True, text=True, check=False)
+    return "dvc.lock or results/ are your own: git has others" if done.stdout else ""
+
+
+OWN = own(ROOT)
+# For tests of what is committed: params, dvc.lock and results of the default, and what shows them.
+of_the_default = pytest.mark.skipif(bool(OWN), reason=OWN)
 
 
 def set_params(project: Path, changes: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def test_every_recipe_names_what_there_is() -> None:
 @pytest.mark.parametrize("name", ["gpt3", "../published-dpo-gpt2", ""])
 def test_an_unknown_name_is_refused_with_those_known(name: str) -> None:
     with pytest.raises(
-        InputError, match=r"^params\.yaml: report\.published: .*gpt2-hh-rlhf, null$"
+        InputError, match=r"^params\.yaml: report\.published: .*gpt2-hh-rlhf, (.*, )?null$"
     ):
         published.read(name, DIRECTORY)
 
@@ -63,6 +63,15 @@ def refused(directory: Path, values: object) -> str:
         line.startswith(f"{directory / 'some.yaml'}: ") for line in str(caught.value).splitlines()
     )
     return str(caught.value).replace(f"{directory}/", "")
+
+
+def test_the_example_of_the_docs_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs/published.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "mine.yaml").write_text(text)
+    found = published.read("mine", tmp_path)
+    assert found.pairs == 2000
+    assert [row.model for row in found.rows] == ["baseline", "final", "delta"]
 
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:

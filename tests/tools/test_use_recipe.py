@@ -52,6 +52,7 @@ def test_every_recipe_becomes_params_that_differ_only_where_it_says(
     }
 
 
+@project.of_the_default
 @pytest.mark.parametrize("recipe", [path for path in RECIPES if path != DEFAULT], ids=str)
 def test_no_recipe_repeats_the_default(recipe: Path) -> None:
     assert recipe.read_text().startswith("# ")

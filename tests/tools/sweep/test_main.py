@@ -142,7 +142,7 @@ def test_one_sweep_at_a_time_in_a_project_with_a_study(
         return done.stderr
 
     assert sweep().startswith("error: params.yaml: no such file")
-    (tmp_path / "params.yaml").write_bytes((project.ROOT / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes((project.ROOT / project.DEFAULT).read_bytes())
     assert sweep("--study", "mine").startswith("error: recipes/studies/mine.yaml: cannot be read")
     write_study(tmp_path, "train.label_noise", 25)
     assert sweep("--study", "study.yaml") == (
