@@ -1,6 +1,7 @@
 """Whether published results were reproduced: verdicts by value, and how often they are right."""
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,10 +13,11 @@ from statsmodels.stats.proportion import proportions_ztest
 
 from preference.core import params
 from preference.core.params import Params
-from preference.report import published, results
+from preference.report import markdown, published, results
 from preference.report.health import Health
 from preference.report.published import Published, Row
 from preference.report.verdict import (
+    COLUMNS,
     LEVEL,
     NOTHING_PUBLISHED,
     POWER,
@@ -515,6 +517,49 @@ def test_the_published_rows_are_judged_where_the_run_is_theirs() -> None:
     ]
 
 
+DOCS = (ROOT / "docs/published.md").read_text()
+
+
+def test_every_published_row_has_a_command_whose_run_it_is_compared_with() -> None:
+    margins = {name: hits(500, 1000) for name in ("baseline", "sft", "final")}
+    values, tested = published.read("gpt2-hh-rlhf", DIRECTORY), set[int]()
+    commands = re.findall(r"`(make repro RECIPE=published-dpo-gpt2|dvc exp run .*?)`", DOCS)
+    assert len(set(commands)) == 5
+    for command in commands:
+        settings = dict(re.findall(r"-S (\S+)=(\S+)", command))
+        run = changed(**{k.replace(".", "__"): float(v) for k, v in settings.items()})
+        found = judge(values, run, margins, dict.fromkeys(range(1, 6), 0.5))
+        tested |= {i for i, v in enumerate(found) if v.word != Word.INCOMPARABLE}
+    assert tested == set(range(len(values.rows)))
+
+
+def test_the_published_values_by_epoch_are_those_of_the_page() -> None:
+    """And the last of them is the row at the end of training."""
+    rows = published.read("gpt2-hh-rlhf", DIRECTORY).rows
+    shown = re.findall(r"^\| (\d+)% \| (.*?) \| `", DOCS, re.M)
+    assert len(shown) == 5
+    for flipped, values in shown:
+        *by_epoch, last = values.split(" | ")
+        own = [
+            row
+            for row in rows
+            if row.settings.get("train.label_noise") == int(flipped) / 100
+            and (row.model, row.metric) == ("final", "pair_acc")
+        ]
+        assert [row.value for row in own if row.epoch] == by_epoch
+        assert [float(row.value) for row in own if not row.epoch] == [float(last)]
+
+
+def test_the_page_shows_each_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    margins = {"baseline": hits(459, 1000), "sft": hits(430, 1000), "final": hits(520, 1000)}
+    rows = outcome(RUN, margins, TITLES, {}).rows
+    picked = [rows[0], rows[2], rows[-1]]
+    assert [row[-2] for row in picked] == ["consistent", "not consistent", "not comparable"]
+    table = "\n".join(markdown.table(COLUMNS, picked))
+    assert DOCS.split("<!-- outcomes -->\n")[1].split("\n<!-- end")[0] == table
+
+
 def test_a_run_with_flipped_labels_has_its_own_rows() -> None:
     margins = {name: hits(500, 1000) for name in ("baseline", "sft", "final")}
     values = published.read("gpt2-hh-rlhf", DIRECTORY)
@@ -554,7 +599,7 @@ def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) 
     near = "a true difference of 0.063 would be found in 80% of cases"
     far = "samples of one population differ by as much in under 5% of cases"
     assert [row[1:] for row in found.rows[8:11]] == [
-        ["pair_acc, epoch 1", "0.523", "0.5000", "-0.0230", "0.303", "consistent", near],
+        ["pair_acc, epoch 1", "0.523", "0.5000", "-0.0230", "0.304", "consistent", near],
         ["pair_acc, epoch 2", "0.531", "0.5300", "-0.0010", "0.964", "consistent", near],
         ["pair_acc, epoch 3", "0.534", "0.6000", "+0.0660", "0.003", "not consistent", far],
     ]
