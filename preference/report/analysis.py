@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.evaluation.statistics import mean_interval, share_interval
+from preference.evaluation.intervals import mean_interval, share_interval
 from preference.store.scores import Scores, pair_margins, rewards
 
 
