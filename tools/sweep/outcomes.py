@@ -5,6 +5,7 @@ from itertools import cycle
 
 from preference.report import charts, markdown
 from preference.report.analysis import Point
+from preference.report.axes import Axis, share
 from preference.report.charts import BLUE, FONT, GREY, ORANGE, Spec
 from tools.sweep.follow import Metrics, Outcome
 from tools.sweep.study import Study, Variant
@@ -88,7 +89,9 @@ def chart(outcomes: Outcomes, study: Study) -> Spec:
         point = Point(str(variant.x), *(metrics["final"][key] for key in keys))
         series.setdefault(variant.series, []).append(point)
     colours = dict(zip(series, cycle(PALETTE), strict=False))
-    spec = charts.points(series, study.x.title, "test pair_acc, with 95% interval", colours)
+    spec = charts.points(
+        series, Axis(study.x.title), share("test pair_acc, with 95% interval"), colours
+    )
     places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
     for layer in spec["layer"]:
         encoding = layer["encoding"]
