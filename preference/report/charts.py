@@ -20,7 +20,7 @@ GREY, BLUE, ORANGE, GREEN, PURPLE = "#8b8f97", "#3f8fd2", "#d47a0a", "#2a9d74", 
 WIDTH, HEIGHT = 330, 200  # as wide as a phone shows without making it small
 LETTERS = 42  # that fit below an axis
 PADDING = 8  # pixels between what is shown and the ends of an axis
-TICKS = 6  # of an axis of numbers, at most some more
+TICKS = 5  # of an axis of numbers, at most some more
 FONT = "system-ui, sans-serif"
 # So that a chart takes the colour of the text around it, light or dark.
 INK = "currentColor"
@@ -87,23 +87,20 @@ def _scale(axis: Axis, values: Sequence[float]) -> Spec:
     return {"domain": axis.domain(values), "padding": PADDING}
 
 
-def _panel(
-    rows: list[Spec], told: str, layers: list[Spec], level: tuple[float, str] | None
-) -> Spec:
-    """Layers over rows, whose marks say the expression `told` of themselves.
-
-    Args:
-        level: a dashed line across, such as chance or the baseline, and what it is.
-    """
-    if level is not None:
-        value, label = level
-        across = {"y": {"datum": value}, "description": {"value": f"{label}: {value:.4f}"}}
-        rule = {"type": "rule", **DASHED}
-        # Below the points: the pointer finds those.
-        layers = [{"data": {"values": [{}]}, "mark": rule, "encoding": across}, *layers]
+def _panel(rows: list[Spec], told: str, layers: list[Spec]) -> Spec:
+    """Layers over rows, whose marks say the expression `told` of themselves."""
     transform = [{"calculate": told, "as": "told"}]
     data = {"data": {"values": rows}, "transform": transform}
     return {"width": WIDTH, "height": HEIGHT, "layer": layers, **data}
+
+
+def _across(level: tuple[float, str], y: Spec) -> Spec:
+    """A dashed line on the y axis of the points, which says what it is."""
+    value, label = level
+    # On its own it would let the axis begin at 0, and have no grid.
+    place = {"datum": value, **y, "axis": {"grid": True}}
+    encoding = {"y": place, "description": {"value": f"{label}: {value:.4f}"}}
+    return {"data": {"values": [{}]}, "mark": {"type": "rule", **DASHED}, "encoding": encoding}
 
 
 def _whole_numbers(values: Sequence[float]) -> Spec:
@@ -140,7 +137,9 @@ def points(
     scale = _scale(y, [*held, *ends])
     spans = {"y": _axis("low", y.title, scale=scale), "y2": {"field": "high"}}
     value = {"y": _axis("value", y.title, scale=scale)}
-    layers: list[Spec] = []
+    # Below the points: the pointer finds those.
+    shape = {"type": "quantitative", "title": y.title, "scale": scale}
+    layers = [_across(level, shape)] if level else []
     if diagonal:
         # Its axes are those of the points, which do not begin at 0.
         both = [
@@ -159,7 +158,7 @@ def points(
     sure = any(math.isfinite(row["low"]) for row in rows)
     name = f"{y.title} by {x.title or 'model'}, {'with 95% intervals' if sure else 'no intervals'}"
     said = _told(rows, x.title if joined else "")
-    return {**_panel(rows, said, layers, level), "description": _described(name, series, level)}
+    return {**_panel(rows, said, layers), "description": _described(name, series, level)}
 
 
 def _place(rows: Sequence[Spec], x: Axis, series: Mapping[str, object], *, joined: bool) -> Spec:
@@ -209,7 +208,7 @@ def lines(series: Mapping[str, Curve], x: str, y: str, colours: Colours) -> Spec
         "color": _colour(series, colours, key=True),
     }
     line: Spec = {"type": "line", "strokeWidth": 1.6, "aria": False}
-    drawn = _panel(rows, "''", [{"mark": line, "encoding": encoding}], None)
+    drawn = _panel(rows, "''", [{"mark": line, "encoding": encoding}])
     return {**drawn, "description": _described(f"{y} by {x}", series)}
 
 

@@ -67,9 +67,13 @@ def test_axes_hold_intervals_and_do_not_fit_to_noise() -> None:
     spec = charts.points({"SFT": points}, LENGTH, share("pair_acc"), COLOURS)
     assert {"0.40", "0.60"} <= set(words(charts.svg(spec)))
     assert scales(spec) == [pytest.approx([0.4, 0.6])] * 2
-    # The level is in sight, too.
+    # The level is in sight, too, and changes nothing else.
+    near = charts.points({"SFT": points}, LENGTH, share("a"), COLOURS, level=(0.5, "chance"))
+    drawn = charts.svg(near)
+    assert [w for w in words(drawn) if w[:2] == "0."] == ["0.40", "0.45", "0.50", "0.55", "0.60"]
+    assert drawn.count("role-axis-grid") == charts.svg(spec).count("role-axis-grid") == 1
     far = charts.points({"SFT": points}, LENGTH, share("a"), COLOURS, level=(0.1, "baseline"))
-    assert scales(far) == [pytest.approx([0.1, 0.51])] * 2
+    assert scales(far) == [pytest.approx([0.1, 0.51])] * 3
     margins = charts.points({"SFT": ONE}, LENGTH, Axis("margin", (0.0,)), COLOURS)
     assert scales(margins) == [[0.0, 1.0]] * 2
 
@@ -140,7 +144,7 @@ def test_joined_points_say_their_values_and_intervals() -> None:
         "SFT + DPO, epoch 1: 0.625 (no interval)",
     ]
     assert words(drawn)[:2] == ["0", "1"]
-    assert scales(spec) == [[0.25, 0.75]] * 3
+    assert scales(spec) == [[0.25, 0.75]] * 4
 
 
 def test_distributions_stand_below_each_other() -> None:
