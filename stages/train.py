@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference.core import params, stage
-from preference.evaluation.metrics import pair_metrics
+from preference.evaluation.metrics import log_ratio_intervals, pair_metrics
 from preference.evaluation.scoring import score
 from preference.model import scorer
 from preference.objectives.registry import named, task
@@ -32,7 +32,8 @@ def main(args: Namespace) -> None:
 
     def metrics(policy: Scores) -> Metrics:
         own = objective.against_reference(policy, reference, settings.train, normalize)
-        return pair_metrics(policy, normalize) | own
+        sure = log_ratio_intervals(policy, reference, normalize)
+        return pair_metrics(policy, normalize) | own | sure
 
     determined_by = [settings.seed, normalize, settings.train]
     inputs = [PREPARED, REFERENCE, SFT]

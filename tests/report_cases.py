@@ -9,12 +9,19 @@ import numpy as np
 from settings import params
 
 from preference.core.params import Params
-from preference.report import figures
+from preference.report import comparison, figures, length, markdown, page, verdict
+from preference.report.health import Health
+from preference.report.results import rows
+from preference.report.verdict import Outcome
 from preference.store.examples import Examples, Index
 from preference.store.scores import Scores
 from preference.store.texts import Text
 
 NAMES = ("baseline", "SFT", "SFT + DPO")
+MARKUP = (
+    "<img src=x onerror=\"document.title='broken in'\"><script>alert(1)</script>{{ 7 * 7 }}"
+    "</script>&amp;"
+)
 
 
 def dialogue(row: int, question: str, chosen: str, rejected: str) -> Text:
@@ -76,3 +83,68 @@ def results_of(
         texts,
         (place / "sft", place / "train"),
     )
+
+
+def write_curve(place: Path, stage: str, axis: str, metric: str, values: list[float]) -> None:
+    """A curve as training writes it."""
+    directory = place / stage / axis / "plots" / "metrics"
+    directory.mkdir(parents=True, exist_ok=True)
+    first = 0 if axis == "epochs" else 1
+    lines = [f"{step}\t{value}" for step, value in enumerate(values, first)]
+    (directory / f"{metric}.tsv").write_text("\n".join([f"step\t{metric}", *lines]) + "\n")
+
+
+def write_estimates(place: Path, stage: str, metric: str, values: list[float], half: float) -> None:
+    """A curve by epoch with its intervals, which reach as far to both sides."""
+    for end, side in (("", 0), ("_low", -1), ("_high", 1)):
+        found = [value + side * half for value in values]
+        write_curve(place, stage, "epochs", f"{metric}{end}", found)
+
+
+def write_curves(place: Path) -> None:
+    """All that training writes and the report shows."""
+    for stage, accuracies in (("sft", [0.48, 0.55]), ("train", [0.55, 0.6, 0.7, 0.69])):
+        write_estimates(place, stage, "pair_acc", accuracies, 0.03)
+        write_estimates(place, stage, "margin", [a - 0.5 for a in accuracies], 0.01)
+        for metric in ("loss", "grad_norm"):
+            write_curve(place, stage, "steps", metric, [1000 / step for step in range(1, 1200)])
+    write_estimates(place, "train", "chosen_log_ratio", [0.0, -0.5, -1.25, -1.5], 0.1)
+    write_estimates(place, "train", "rejected_log_ratio", [0.0, -0.75, -1.5, -2.5], 0.1)
+
+
+def write_page(
+    place: Path,
+    texts: list[Text],
+    outcome: Outcome | None = None,
+    prepared: Examples | None = None,
+    health: Health | None = None,
+    scores: dict[str, Scores] | None = None,
+) -> Path:
+    """The page of made-up models over these pairs, with the curves below `place`."""
+    shown = results_of(place, texts, scores)
+    metrics = {
+        name: {f"{m}{end}": 0.5 for m in markdown.METRICS for end in ("", "_low", "_high")}
+        for name in NAMES
+    }
+    compared = comparison.compare(shown.scores[NAMES[0]], shown.scores[NAMES[2]], normalize=True)
+    counts = {"train": {"chosen_longer": 2, "rejected_longer": 1}}
+    lengths = length.rows(shown.scores, counts, normalize=True, decimals=4)
+    file = place / "report.html"
+    file.write_text(
+        page.render(
+            shown,
+            figures.figures(shown),
+            rows(metrics, {"SFT + DPO - baseline": compared}, 4, lengths),
+            outcome or Outcome(verdict.NOTHING_PUBLISHED),
+            health or Health("Learned", "", []),
+            prepared or examples_of(texts),
+            answers=[
+                {
+                    "question": MARKUP,
+                    "prompt": MARKUP,
+                    "texts": [(name, MARKUP) for name in NAMES],
+                }
+            ],
+        )
+    )
+    return file

@@ -293,6 +293,8 @@ TOUCHED: dict[str, set[str]] = {
     "report/figures.py": {"report"},
     "report/published.py": {"report"},
     "evaluation/generation.py": {"samples", "report"},
+    "evaluation/intervals.py": SCORED,
+    "evaluation/metrics.py": SCORED,
     "evaluation/statistics.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     # Of two objectives, the one that is trained with.
     "objectives/losses/dpo.py": TRAINED,

@@ -1,26 +1,35 @@
 """What lies behind the means: accuracy by kind of pair, calibration, distributions."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 from scipy.special import expit
 
 from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.evaluation.statistics import mean_interval, share_interval
+from preference.evaluation.intervals import CONFIDENCE, mean_interval, share_interval
+from preference.report.groups import LEAST
 from preference.store.scores import Scores, pair_margins, rewards
+
+RESAMPLES = 500
+GROUPS = 10  # of pairs, by confidence
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its 95% interval over so many pairs; `at` is where it stands on the x axis."""
+    """A value with its 95% interval over so many pairs; `at` is where it stands on the x axis.
+
+    The ends are NaN where they are not known, `pairs` is None where it is not.
+    """
 
     at: float | str
     value: float
     low: float
     high: float
-    pairs: int
+    pairs: int | None
 
 
 def share(at: float | str, hits: np.ndarray) -> Point:
@@ -35,40 +44,9 @@ def mean(at: float | str, values: np.ndarray) -> Point:
     return Point(at, float(values.mean()), interval.low, interval.high, len(values))
 
 
-def length_groups(difference: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Pairs by which response is longer and by how much, in up to seven groups.
-
-    Args:
-        difference: tokens of chosen minus tokens of rejected, (pairs,).
-
-    Returns:
-        A label and the (pairs,) booleans of each group that is not empty, from the chosen response
-        much shorter to much longer. The borders are the terciles of the absolute difference.
-    """
-    sizes = np.abs(difference[difference != 0])
-    thirds = np.quantile(sizes, [1 / 3, 2 / 3], method="inverted_cdf") if len(sizes) else []
-    borders = sorted({0, *map(int, thirds)})
-    labels = {0: "equal"}
-    for place, (border, high) in enumerate(zip(borders, [*borders[1:], None], strict=True), 1):
-        span = _span(border + 1, high)
-        labels |= {-place: f"{span} shorter", place: f"{span} longer"}
-    places = np.sign(difference) * np.searchsorted(borders, np.abs(difference))
-    return [(labels[place], places == place) for place in np.unique(places).tolist()]
-
-
-def _span(low: int, high: int | None) -> str:
-    if high is None:
-        return f"{low}+"
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def turn_groups(turns: np.ndarray, most: int = 6) -> list[tuple[str, np.ndarray]]:
-    """Pairs by the number of the human's turns in the prompt; the last group takes the rest."""
-    capped = np.minimum(turns, most)
-    return [(f"{n}{'+' * (n == most)}", capped == n) for n in np.unique(capped).tolist()]
-
-
-def calibration(logits: np.ndarray, groups: int = 10) -> tuple[list[Point], float]:
+def calibration(
+    logits: np.ndarray, groups: int = GROUPS, least: int = LEAST
+) -> tuple[list[Point], Point]:
     """How often a model is right where it says that it is so sure.
 
     Its confidence is that of the response which it prefers, so between 0.5 and 1.
@@ -76,19 +54,64 @@ def calibration(logits: np.ndarray, groups: int = 10) -> tuple[list[Point], floa
     Args:
         logits: log-odds that the model gives to the chosen response, (pairs,).
         groups: of equal size, from the least to the most confident.
+        least: pairs of a group; where there are too few for that, there are fewer groups.
 
     Returns:
         Accuracy by mean confidence of each group, and the expected calibration error: the mean
         distance of the two over all pairs (Guo et al. 2017, with groups of equal size).
     """
-    confidence, hits = expit(np.abs(logits)), logits > 0
-    order = np.argsort(confidence, kind="stable")
+    order = np.argsort(np.abs(logits), kind="stable")
+    confidence, hits = expit(np.abs(logits[order])), logits[order] > 0
+    groups = max(1, min(groups, len(logits) // least))
     points = [
         share(float(confidence[part].mean()), hits[part])
-        for part in np.array_split(order, min(groups, len(order)))
+        for part in np.array_split(np.arange(len(logits)), groups)
     ]
-    error = sum(abs(p.value - float(p.at)) * p.pairs for p in points) / len(logits)
-    return points, error
+    error = float(_distance(hits - confidence, groups))
+    low, high = _error_interval(confidence, hits, groups, error)
+    return points, Point("", error, low, high, len(logits))
+
+
+def _distance(gaps: np.ndarray, groups: int) -> np.ndarray:
+    """The calibration error, (...,), of hits minus confidence, (..., pairs), by confidence."""
+    parts = np.array_split(gaps, groups, axis=-1)
+    return np.sum([np.abs(part.sum(axis=-1)) for part in parts], axis=0) / gaps.shape[-1]
+
+
+def _error_interval(
+    confidence: np.ndarray, hits: np.ndarray, groups: int, error: float
+) -> tuple[float, float]:
+    """A 95% interval of the calibration error, from the pairs in the order of confidence.
+
+    Chance moves each group away from the dashed line, so the error of a sample lies above the true
+    one, and that of a sample of the sample once more. The basic bootstrap takes that back, where
+    the percentiles would double it. A true error of 0 is at the edge, where no bootstrap is right:
+    it is in the interval if a calibrated model errs by as much in more than 5% of samples.
+    """
+    if len(hits) < 2:
+        return math.nan, math.nan
+
+    def statistic(confidence: np.ndarray, hits: np.ndarray, axis: int) -> np.ndarray:
+        order = np.argsort(confidence, axis=axis, kind="stable")
+        return _distance(np.take_along_axis(hits - confidence, order, axis), groups)
+
+    found = stats.bootstrap(
+        (confidence, hits.astype(float)),
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=10,
+        method="basic",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    random = np.random.default_rng(1)
+    calibrated = [
+        _distance((random.random(len(hits)) < confidence) - confidence, groups)
+        for _ in range(RESAMPLES)
+    ]
+    by_chance = error <= np.quantile(calibrated, CONFIDENCE)
+    return 0.0 if by_chance else max(0.0, float(found.low)), max(error, float(found.high))
 
 
 def preference_logits(
@@ -137,6 +160,26 @@ def read_curve(directory: Path, axis: str, metric: str) -> list[tuple[float, flo
         return [(float(x), float(y)) for x, y in (line.split("\t") for line in lines)]
     except ValueError as error:
         raise InputError(f"{file}: not a curve ({error}); run dvc repro") from None
+
+
+def read_estimates(
+    directory: Path, metric: str, suffix: str = "", pairs: int | None = None
+) -> list[Point]:
+    """A metric by epoch with its intervals, as training wrote them; empty where there is none.
+
+    Args:
+        directory: curves of a stage.
+        suffix: of the metric's name and of those of its ends.
+        pairs: how many it is over.
+    """
+    values, lows, highs = (
+        dict(read_curve(directory, "epochs", f"{metric}{end}{suffix}"))
+        for end in ("", "_low", "_high")
+    )
+    return [
+        Point(epoch, value, lows.get(epoch, math.nan), highs.get(epoch, math.nan), pairs)
+        for epoch, value in values.items()
+    ]
 
 
 def thinned(curve: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from preference.core.params import Params
-from preference.core.pins import COMMIT
+from preference.core.pins import COMMIT, HUB_ID
 from preference.report import markdown
 from preference.report.health import Health
 from preference.report.render import fill
@@ -38,7 +38,8 @@ def model_card(
         pipeline_tag="text-generation",
         tags=["preference-tuning", settings.train.objective],
         base_model=_hub_id(base),
-        datasets=[identifier] if (identifier := _hub_id(data)) else None,
+        datasets=[found for source in data.split(" + ") if (found := _hub_id(source))] or None,
+        # The license of what this was made from is not known here, so none is named.
     )
     return fill(
         "card.md",
@@ -47,6 +48,7 @@ def model_card(
         base=base,
         data=data,
         prepared=prepared,
+        template=prepared["train"]["template"],
         health="\n".join(health.lines()),
         context=", ".join(f"{name} {value}" for name, value in facts.items()),
         settings=settings,
@@ -56,6 +58,6 @@ def model_card(
 
 
 def _hub_id(name: str) -> str | None:
-    """The Hub's id in `OWNER/NAME@COMMIT`."""
+    """The Hub's id in `OWNER/NAME@COMMIT`; what else models and data are called has none."""
     identifier, _, commit = name.partition("@")
-    return identifier if COMMIT.fullmatch(commit) else None
+    return identifier if HUB_ID.fullmatch(identifier) and COMMIT.fullmatch(commit) else None

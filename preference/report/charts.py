@@ -1,39 +1,54 @@
 """The charts of the report: Vega-Lite specifications, drawn as SVG without script or network."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from typing import Any
 
 from preference.report.analysis import Point
+from preference.report.axes import Axis
 
 Spec = dict[str, Any]
 Curve = Sequence[tuple[float, float]]
 Colours = Mapping[str, str]  # by series
 
-# Readable on white and on black; told apart by those who do not see red and green.
-GREY, BLUE, ORANGE = "#8b8f97", "#3f8fd2", "#e08a1e"
-WIDTH, HEIGHT = 400, 210
-LETTERS = 50  # that fit below an axis
-TICKS = 6  # of an axis of numbers, at most some more
+# Three times as bright or dark as white and as the page's black, or more; told apart by those who
+# do not see red and green. The last two are for the two sides of a pair.
+GREY, BLUE, ORANGE, GREEN, PURPLE = "#8b8f97", "#3f8fd2", "#d47a0a", "#2a9d74", "#bd6ab5"
+WIDTH, HEIGHT = 330, 200  # as wide as a phone shows without making it small
+LETTERS = 42  # that fit below an axis
+PADDING = 8  # pixels between what is shown and the ends of an axis
+TICKS = 5  # of an axis of numbers, at most some more
 FONT = "system-ui, sans-serif"
 # So that a chart takes the colour of the text around it, light or dark.
 INK = "currentColor"
 DASHED: Spec = {"strokeDash": [4, 4], "opacity": 0.6}
 # What a mark says of itself: read aloud, and shown by the page where the pointer rests.
 TOLD = {"field": "told", "type": "nominal"}
+SAID = re.compile(
+    r'aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="(?:point|rule mark)"'
+)
 
 
-def svg(spec: Spec, ink: str = INK, background: str | None = None) -> str:
-    """Draw a chart.
+def svg(spec: Spec, title: str = "", ink: str = INK, background: str | None = None) -> str:
+    """Draw a chart, which has a name and says what its marks say.
 
     Args:
+        title: what stands above it, for its name.
         ink: colour of axes and text.
         background: None lets shine through what is behind it.
     """
     import vl_convert
 
     look = {"background": background, "config": _config(ink)}
-    return vl_convert.vegalite_to_svg({**look, **spec})
+    drawn = vl_convert.vegalite_to_svg({**look, **spec})
+    name = ". ".join(filter(None, [title, spec.get("title"), spec["description"]]))
+    start, end = drawn.split(">", 1)
+    # An image's parts are not read aloud, and the description is.
+    said = "; ".join(SAID.findall(end))
+    return f'{start} role="img" aria-label="{escape(name)}"><desc>{said}</desc>{end}'
 
 
 def image(spec: Spec) -> str:
@@ -45,8 +60,11 @@ def _config(ink: str) -> Spec:
     text = {"labelColor": ink, "titleColor": ink, "labelFont": FONT, "titleFont": FONT}
     lines = {"gridColor": ink, "gridOpacity": 0.15, "domainColor": ink, "tickColor": ink}
     sizes = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    # Who looks may have a wider font than was there when it was drawn.
+    room = {"labelLimit": 200, "titlePadding": 14, "labelSeparation": 12}
     return {
-        "axis": {**text, **lines, **sizes, "labelLimit": 200},
+        "axis": {**text, **lines, **sizes, **room},
+        "axisY": {"minExtent": 38},
         "legend": {**text, **sizes, "orient": "bottom", "title": None, "symbolOpacity": 1},
         "title": {"color": ink, "font": FONT, "fontSize": 13, "anchor": "start"},
         "view": {"stroke": None},
@@ -65,106 +83,133 @@ def _axis(field: str, title: str, kind: str = "quantitative", **more: object) ->
     return {"field": field, "type": kind, "title": title, **more}
 
 
-def _panel(
-    rows: list[Spec], told: str, layers: list[Spec], level: tuple[float, str] | None
-) -> Spec:
-    """Layers over rows, whose marks say the expression `told` of themselves.
+def _scale(axis: Axis, values: Sequence[float]) -> Spec:
+    return {"domain": axis.domain(values), "padding": PADDING}
 
-    Args:
-        level: a dashed line across, such as chance or the baseline, and what it is.
-    """
-    if level is not None:
-        value, label = level
-        across = {"y": {"datum": value}, "description": {"value": f"{label}: {value:.4f}"}}
-        rule = {"type": "rule", **DASHED}
-        layers = [*layers, {"data": {"values": [{}]}, "mark": rule, "encoding": across}]
+
+def _panel(rows: list[Spec], told: str, layers: list[Spec]) -> Spec:
+    """Layers over rows, whose marks say the expression `told` of themselves."""
     transform = [{"calculate": told, "as": "told"}]
     data = {"data": {"values": rows}, "transform": transform}
     return {"width": WIDTH, "height": HEIGHT, "layer": layers, **data}
 
 
+def _across(level: tuple[float, str], y: Spec) -> Spec:
+    """A dashed line on the y axis of the points, which says what it is."""
+    value, label = level
+    # On its own it would let the axis begin at 0, and have no grid.
+    place = {"datum": value, **y, "axis": {"grid": True}}
+    encoding = {"y": place, "description": {"value": f"{label}: {value:.4f}"}}
+    return {"data": {"values": [{}]}, "mark": {"type": "rule", **DASHED}, "encoding": encoding}
+
+
+def _whole_numbers(values: Sequence[float]) -> Spec:
+    """Steps and epochs are whole numbers."""
+    few = range(int(min(values, default=0)), int(max(values, default=0)) + 1)
+    ticks: Spec = {"values": list(few)} if len(few) <= TICKS else {"tickCount": TICKS}
+    return {"axis": {**ticks, "format": ",~f"}}
+
+
 def points(
     series: Mapping[str, Sequence[Point]],
-    x: str,
-    y: str,
+    x: Axis,
+    y: Axis,
     colours: Colours,
     *,
     level: tuple[float, str] | None = None,
     diagonal: bool = False,
+    joined: bool = False,
 ) -> Spec:
     """Values with their intervals, by series; where they stand are numbers, or labels in order.
 
     Args:
         level: a dashed line at a value, and what it is.
         diagonal: a dashed line where x and y are equal.
+        joined: points that follow each other, by whole numbers, have a line between them.
     """
     rows = [{"series": name, **asdict(p)} for name, found in series.items() for p in found]
-    labels = list(dict.fromkeys(row["at"] for row in rows))
-    ordinal = any(isinstance(label, str) for label in labels)
-    if ordinal:
-        angle = 0 if sum(map(len, map(str, labels))) < LETTERS else -30
-        place = {"x": _axis("at", x, "ordinal", sort=labels, axis={"labelAngle": angle})}
-        # Series stand beside each other where they share a label.
-        if len(rows) > len(labels):
-            place["xOffset"] = {"field": "series", "sort": list(series)}
-    else:
-        place = {"x": _axis("at", x, scale={"zero": False}, axis={"tickCount": TICKS})}
-    key = any(row["at"] != row["series"] for row in rows)
-    shared = {**place, "color": _colour(series, colours, key=key)}
-    ends = {"y": _axis("low", y, scale={"zero": False}), "y2": {"field": "high"}}
-    value = {"y": _axis("value", y, scale={"zero": False}), "description": TOLD}
+    place = _place(rows, x, series, joined=joined)
+    names_itself = all(row["at"] == row["series"] for row in rows)
+    shared = {**place, "color": _colour(series, colours, key=not names_itself)}
+    held = [end for found in series.values() for p in found for end in (p.low, p.value, p.high)]
+    held += [level[0]] if level else []
+    ends = place["x"]["scale"]["domain"] if diagonal else []
+    scale = _scale(y, [*held, *ends])
+    spans = {"y": _axis("low", y.title, scale=scale), "y2": {"field": "high"}}
+    value = {"y": _axis("value", y.title, scale=scale)}
+    # Below the points: the pointer finds those.
+    shape = {"type": "quantitative", "title": y.title, "scale": scale}
+    layers = [_across(level, shape)] if level else []
+    if diagonal:
+        # Its axes are those of the points, which do not begin at 0.
+        both = [
+            _axis("end", axis.title, scale=s) for axis, s in ((x, place["x"]["scale"]), (y, scale))
+        ]
+        line = {"type": "line", **DASHED, "color": INK, "aria": False}
+        data = {"values": [{"end": end} for end in ends]}
+        layers.append({"data": data, "mark": line, "encoding": {"x": both[0], "y": both[1]}})
+    if joined:
+        line = {"type": "line", "strokeWidth": 1.6, "aria": False}
+        layers.append({"mark": line, "encoding": {**shared, **value}})
     rule = {"type": "rule", "strokeWidth": 2, "aria": False}
     point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
-    layers: list[Spec] = [
-        {"mark": rule, "encoding": {**shared, **ends}},
-        {"mark": point, "encoding": {**shared, **value}},
-    ]
-    if diagonal:
-        both = {"field": "at", "type": "quantitative"}
-        line = {"type": "line", **DASHED, "color": INK}
-        layers.insert(0, {"mark": line, "encoding": {"x": both, "y": both}})
-    at = "datum.at" if ordinal else "format(datum.at, '.3~f')"
-    told = (
-        f"datum.series + ', ' + {at} + ': ' + format(datum.value, '.3f') + ' (' + "
+    layers.append({"mark": rule, "encoding": {**shared, **spans}})
+    layers.append({"mark": point, "encoding": {**shared, **value, "description": TOLD}})
+    sure = any(math.isfinite(row["low"]) for row in rows)
+    name = f"{y.title} by {x.title or 'model'}, {'with 95% intervals' if sure else 'no intervals'}"
+    said = _told(rows, x.title if joined else "")
+    return {**_panel(rows, said, layers), "description": _described(name, series, level)}
+
+
+def _place(rows: Sequence[Spec], x: Axis, series: Mapping[str, object], *, joined: bool) -> Spec:
+    """Where points stand from left to right."""
+    labels = list(dict.fromkeys(row["at"] for row in rows))
+    if joined:
+        scale = {"zero": False, "nice": False, "padding": PADDING}
+        return {"x": _axis("at", x.title, scale=scale, **_whole_numbers(labels))}
+    if not any(isinstance(label, str) for label in labels):
+        return {"x": _axis("at", x.title, scale=_scale(x, labels), axis={"tickCount": TICKS})}
+    angle = 0 if sum(map(len, map(str, labels))) < LETTERS else -30
+    place = {"x": _axis("at", x.title, "ordinal", sort=labels, axis={"labelAngle": angle})}
+    # Series stand beside each other where they share a label.
+    beside = {"xOffset": {"field": "series", "sort": list(series)}}
+    return place | (beside if len(rows) > len(labels) else {})
+
+
+def _told(rows: Sequence[Spec], counted: str) -> str:
+    """The expression for what a point says of itself; `counted` is what its places count."""
+    number = not any(isinstance(row["at"], str) for row in rows)
+    at = "format(datum.at, '.3~f')" if number else "datum.at"
+    return (
+        f"datum.series + ', {counted}{' ' * bool(counted)}' + {at} + ': ' + "
+        "format(datum.value, '.3f') + ' (' + "
         "(isValid(datum.low) ? '95% interval ' + format(datum.low, '.3f') + ' to ' + "
-        "format(datum.high, '.3f') : 'no interval') + ', ' + datum.pairs + ' pairs)'"
+        "format(datum.high, '.3f') : 'no interval') + "
+        "(isValid(datum.pairs) ? ', ' + datum.pairs + ' pairs)' : ')')"
     )
-    return _panel(rows, told, layers, level)
 
 
-def lines(
-    series: Mapping[str, Curve],
-    x: str,
-    y: str,
-    colours: Colours,
-    *,
-    level: tuple[float, str] | None = None,
-    marks: bool = False,
-) -> Spec:
-    """Curves, by series.
+def _described(
+    name: str, series: Mapping[str, object], level: tuple[float, str] | None = None
+) -> str:
+    """What a chart shows, for its name."""
+    dashed = f"; dashed: {level[1]}" if level else ""
+    return f"{name}: {', '.join(series)}{dashed}"
 
-    Args:
-        level: a dashed line at a value, and what it is.
-        marks: a mark at every value, for curves of few.
-    """
-    rows = [{"series": n, "x": a, "y": b} for n, curve in series.items() for a, b in curve]
-    values = [x for curve in series.values() for x, _ in curve]
-    few = range(int(min(values, default=0)), int(max(values, default=0)) + 1)
-    # Steps and epochs are whole numbers.
-    ticks: Spec = {"values": list(few)} if len(few) <= TICKS else {"tickCount": TICKS}
-    ticks["format"] = ",~f"
-    line: Spec = {"type": "line", "strokeWidth": 1.6, "aria": False}
+
+def lines(series: Mapping[str, Curve], x: str, y: str, colours: Colours) -> Spec:
+    """Curves of many values without intervals, by series; x counts."""
+    rows: list[Spec] = [
+        {"series": n, "x": a, "y": b} for n, curve in series.items() for a, b in curve
+    ]
     encoding = {
-        "x": _axis("x", x, axis=ticks),
+        "x": _axis("x", x, **_whole_numbers([row["x"] for row in rows])),
         "y": _axis("y", y, scale={"zero": False}),
         "color": _colour(series, colours, key=True),
     }
-    layers: list[Spec] = [{"mark": line, "encoding": encoding}]
-    if marks:
-        point = {"type": "point", "filled": True, "size": 50, "opacity": 1}
-        layers.append({"mark": point, "encoding": {**encoding, "description": TOLD}})
-    told = f"datum.series + ', {x} ' + format(datum.x, '~f') + ': ' + format(datum.y, '.4f')"
-    return _panel(rows, told, layers, level)
+    line: Spec = {"type": "line", "strokeWidth": 1.6, "aria": False}
+    drawn = _panel(rows, "''", [{"mark": line, "encoding": encoding}])
+    return {**drawn, "description": _described(f"{y} by {x}", series)}
 
 
 def distribution(
@@ -191,10 +236,13 @@ def distribution(
         }
         layers = [{"mark": bar, "encoding": encoding}, zero]
         panels.append({**size, "layer": layers, "data": {"values": rows}, "title": model})
-    return {"vconcat": panels, "spacing": 12, "resolve": {"scale": {"x": "shared"}}}
+    shown = {"vconcat": panels, "spacing": 12, "resolve": {"scale": {"x": "shared"}}}
+    return {**shown, "description": _described(f"share of pairs by {x}", histograms, (0, "0"))}
 
 
 def beside(*specs: Spec) -> Spec:
     """Charts side by side, in one image."""
+    together = "; ".join(spec["description"] for spec in specs)
     # What is blue here and orange there is told by each of them.
-    return {"hconcat": list(specs), "spacing": 40, "resolve": {"scale": {"color": "independent"}}}
+    independent = {"resolve": {"scale": {"color": "independent"}}}
+    return {"hconcat": list(specs), "spacing": 40, **independent, "description": together}

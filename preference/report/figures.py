@@ -2,20 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from preference.core.params import Params
-from preference.report import analysis, charts
-from preference.report.markdown import METRICS
+from preference.report import analysis, charts, groups
+from preference.report.axes import Axis, share
+from preference.report.markdown import METRICS, interval, number
 from preference.store.scores import Scores, pair_margins, rewards
 from preference.store.texts import Text
 
 POINTS = 150  # of a curve by step
 CHANCE = (0.5, "chance")
-SIDES = {"chosen": charts.BLUE, "rejected": charts.ORANGE}
+# Not those of the models.
+SIDES = {"chosen": charts.GREEN, "rejected": charts.PURPLE}
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,15 @@ class Results:
 
 
 def overview(results: Results) -> str:
-    """Accuracy by model and by epoch, as one image."""
-    return charts.image(charts.beside(_accuracy(results), _epochs(results, "pair_acc")))
+    """Accuracy by model and, where there are epochs, by epoch, as one image."""
+    by_epoch = [figure.spec for figure in _epochs(results, "pair_acc")]
+    return charts.image(charts.beside(_accuracy(results), *by_epoch))
 
 
 def figures(results: Results) -> dict[str, list[Figure]]:
     """All charts, by section of the page, which says what each is for."""
     return {
-        "progress": [
-            Figure(
-                f"{results.settings.train.evaluate.capitalize()} {m} by epoch", _epochs(results, m)
-            )
-            for m in METRICS
-        ],
+        "progress": [figure for metric in METRICS for figure in _epochs(results, metric)],
         "training": _training(results),
         "margins": [Figure("Chosen minus rejected", _distribution(results))],
         "bias": _kinds(results),
@@ -82,23 +80,37 @@ def figures(results: Results) -> dict[str, list[Figure]]:
 
 def _accuracy(results: Results) -> charts.Spec:
     found = {name: [analysis.share(name, m > 0)] for name, m in results.margins.items()}
-    return charts.points(found, "", "pair_acc", results.colours, level=CHANCE)
+    return charts.points(found, Axis(""), share("pair_acc"), results.colours, level=CHANCE)
 
 
-def _epochs(results: Results, metric: str) -> charts.Spec:
+def _epochs(results: Results, metric: str) -> list[Figure]:
     base, tuned, last = results.scores
     sft, train = results.curves
-    # SFT's curves have both ways of scoring, since which one counts is no choice of that stage.
-    first = analysis.read_curve(sft, "epochs", metric if results.normalize else f"{metric}_sum")
-    second = analysis.read_curve(train, "epochs", metric)
-    # The policy's curve goes on where that of SFT ends.
-    start = first[-1][0] if first else 0
-    series = {tuned: first, last: [(x + start, y) for x, y in second]}
-    baseline = results.margins[base]
+    split, baseline = results.settings.train.evaluate, results.margins[base]
+    # The baseline, and how many pairs there are, is only known of the test pairs.
+    pairs = len(baseline) if split == "test" else None
     value = float((baseline > 0).mean() if metric == "pair_acc" else baseline.mean())
-    # The baseline is only known of the test pairs.
-    level = (value, "baseline") if results.settings.train.evaluate == "test" else None
-    return charts.lines(series, "epoch", metric, results.colours, level=level, marks=True)
+    # SFT's curves have both ways of scoring, since which one counts is no choice of that stage.
+    suffix = "" if results.normalize else "_sum"
+    first = analysis.read_estimates(sft, metric, suffix, pairs)
+    # The policy's curve goes on where that of SFT ends.
+    start = float(first[-1].at) if first else 0
+    second = [
+        replace(point, at=float(point.at) + start)
+        for point in analysis.read_estimates(train, metric, pairs=pairs)
+    ]
+    if not first + second:
+        return []
+    axis = share(metric) if metric == "pair_acc" else Axis(f"{metric}, {results.unit}", (0.0,))
+    spec = charts.points(
+        {tuned: first, last: second},
+        Axis("epoch"),
+        axis,
+        results.colours,
+        level=(value, "baseline") if pairs else None,
+        joined=True,
+    )
+    return [Figure(f"{split.capitalize()} {metric} by epoch", spec)]
 
 
 def _training(results: Results) -> list[Figure]:
@@ -126,22 +138,25 @@ def _kinds(results: Results) -> list[Figure]:
     scores = next(iter(results.scores.values()))
     longer = np.subtract(*scores.tokens[scores.index.pairs].T)
     turns = np.array([len(text.questions) for text in results.texts for _ in text.pairs])
-
-    def accuracy(axis: str, groups: Sequence[tuple[str, np.ndarray]]) -> charts.Spec:
-        found = {
-            name: [analysis.share(label, margins[inside] > 0) for label, inside in groups]
-            for name, margins in results.margins.items()
-        }
-        return charts.points(found, axis, "pair_acc", results.colours, level=CHANCE)
-
-    by_length = accuracy("tokens, against the rejected response", analysis.length_groups(longer))
-    by_turns = accuracy("turns", analysis.turn_groups(turns))
-    found = [
-        Figure("By how much longer the chosen response is", by_length),
-        Figure("By the human's turns", by_turns),
-    ]
-    if sources := [(t, inside) for t, inside in scores.index.by_source().items() if inside.any()]:
-        found.append(Figure("By source", accuracy("source", sources)))
+    found = []
+    for title, axis, kinds in (
+        (
+            "By how much longer the chosen response is",
+            "tokens, against the rejected response",
+            groups.by_length(longer),
+        ),
+        ("By the human's turns", "turns", groups.by_turns(turns)),
+        ("By source", "source", groups.by_source(scores.index.by_source())),
+    ):
+        if kinds.kinds:
+            shares = {
+                name: [analysis.share(label, margins[inside] > 0) for label, inside in kinds.kinds]
+                for name, margins in results.margins.items()
+            }
+            spec = charts.points(
+                shares, Axis(axis), share("pair_acc"), results.colours, level=CHANCE
+            )
+            found.append(Figure("; ".join(filter(None, [title, kinds.note])), spec))
     return found
 
 
@@ -151,13 +166,20 @@ def _calibration(results: Results) -> list[Figure]:
     logits = analysis.preference_logits(
         results.scores[policy], results.scores[reference], results.settings.train, results.normalize
     )
+    # Where all confidence is near 0.5, it shall look so.
+    confidence = Axis("confidence", (0.5, 0.6), ends=(0.5, 1))
     for title, values in logits.items():
         points, error = analysis.calibration(values)
         spec = charts.points(
-            {policy: points}, "confidence", "accuracy", results.colours, diagonal=True
+            {policy: points}, confidence, share("accuracy"), results.colours, diagonal=True
         )
-        caption = f"sigmoid(beta x margin), {title}; calibration error {error:.3f}"
-        found.append(Figure(caption, spec))
+        said = f"calibration error {number(error.value, 3)}"
+        said += f" (95% interval {interval(error.low, error.high, 3)})"
+        if len(points) == 1:
+            said += ", all pairs in one group"
+        elif len(points) < analysis.GROUPS:
+            said += f", in {len(points)} groups of {groups.LEAST} pairs or more"
+        found.append(Figure(f"sigmoid(beta x margin), {title}; {said}", spec))
     return found
 
 
@@ -165,16 +187,15 @@ def _deviation(results: Results) -> list[Figure]:
     _, reference, policy = results.scores
     scores = results.scores[policy]
     ratios = rewards(scores, results.scores[reference], results.normalize, beta=1)
-    title = f"mean log-ratio, {results.unit}"
+    axis = Axis(f"mean log-ratio, {results.unit}", holds=(0.0,))
     sides = zip(SIDES, ratios[scores.index.pairs].T, strict=True)
     values = {side: [analysis.mean(side, ratio)] for side, ratio in sides}
-    reached = charts.points(values, "", title, SIDES, level=(0, "reference"))
-    figures = [Figure("After training", reached)]
+    level = (0.0, "reference")
+    figures = [Figure("After training", charts.points(values, Axis(""), axis, SIDES, level=level))]
     curves = {
-        side: analysis.read_curve(results.curves[1], "epochs", f"{side}_log_ratio")
-        for side in SIDES
+        side: analysis.read_estimates(results.curves[1], f"{side}_log_ratio") for side in SIDES
     }
     if all(curves.values()):
-        spec = charts.lines(curves, "epoch", title, SIDES, level=(0, "reference"), marks=True)
+        spec = charts.points(curves, Axis("epoch"), axis, SIDES, level=level, joined=True)
         figures.insert(0, Figure("By epoch", spec))
     return figures

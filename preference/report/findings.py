@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from preference.core.params import Params, warning_of_rate
-from preference.evaluation.statistics import share_interval
+from preference.evaluation.intervals import share_interval
 from preference.objectives.objective import Objective
 from preference.report import length, markdown
 from preference.report.comparison import Comparison

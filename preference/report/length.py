@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from preference.evaluation.statistics import Difference, share_difference, share_interval
+from preference.evaluation.intervals import share_interval
+from preference.evaluation.statistics import Difference, share_difference
 from preference.report import markdown
 from preference.store.scores import Scores, pair_margins
 

@@ -63,7 +63,7 @@ def render(
         style=verbatim("report.css"),
         script=verbatim("report.js"),
         figures=figures,
-        drawn=lambda figure: Markup(charts.svg(figure.spec)),
+        drawn=lambda figure: Markup(charts.svg(figure.spec, figure.caption)),
         rows=rows,
         outcome=outcome,
         health=health,

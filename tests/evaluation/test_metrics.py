@@ -19,6 +19,8 @@ from preference.store.scores import Metrics, Scores, log_ratios
 
 unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure
 
+ENDS = ("_low", "_high")
+
 Row = tuple[float, int, float, int]  # chosen logp and tokens, rejected logp and tokens
 
 # Quarters and few token counts, so that ties come up.
@@ -40,7 +42,12 @@ def all_metrics(policy: Scores, reference: Scores, train: Train, normalize: bool
     """What final-eval says of a policy."""
     found = named(train.objective)
     own = found.against_reference(policy, reference, train, normalize)
-    return metrics.pair_metrics(policy, normalize) | own
+    return values(metrics.pair_metrics(policy, normalize)) | own
+
+
+def values(found: Metrics) -> Metrics:
+    """Without the ends of intervals."""
+    return {k: v for k, v in found.items() if not k.removesuffix("_sum").endswith(ENDS)}
 
 
 def softplus(x: float) -> float:
@@ -89,7 +96,7 @@ def test_metrics_agree_with_a_plain_loop(
     ours, theirs = [row[0] for row in table], [row[1] for row in table]
     policy, reference = scores(ours), scores(theirs)
     pair, of_dpo, of_kto = plain(ours, theirs, normalize, beta, target_kl)
-    assert metrics.pair_metrics(policy, normalize) == close(pair)
+    assert values(metrics.pair_metrics(policy, normalize)) == close(pair)
     ratios = log_ratios(policy, reference, normalize)
     assert ratios == close(
         {
@@ -166,8 +173,8 @@ def test_kto_by_hand() -> None:
 
 def test_a_tie_is_not_correct() -> None:
     tied = scores([(-2.0, 2, -3.0, 3), (-1.0, 1, -1.0, 1)])
-    assert metrics.pair_metrics(tied, normalize=True) == {"pair_acc": 0.0, "margin": 0.0}
-    assert metrics.pair_metrics(tied, normalize=False) == {"pair_acc": 0.5, "margin": 0.5}
+    assert values(metrics.pair_metrics(tied, normalize=True)) == {"pair_acc": 0.0, "margin": 0.0}
+    assert values(metrics.pair_metrics(tied, normalize=False)) == {"pair_acc": 0.5, "margin": 0.5}
 
 
 def test_a_tie_of_rewards_is_not_correct() -> None:
@@ -214,8 +221,51 @@ def test_scores_of_fewer_rows_are_refused() -> None:
 
 
 def test_both_ways_are_means_and_sums() -> None:
-    found = {"pair_acc": 0.5, "margin": 1.0, "pair_acc_sum": 0.5, "margin_sum": -0.5}
-    assert metrics.both_ways(scores(POLICY)) == found
+    found = metrics.both_ways(scores(POLICY))
+    assert values(found) == {
+        "pair_acc": 0.5,
+        "margin": 1.0,
+        "pair_acc_sum": 0.5,
+        "margin_sum": -0.5,
+    }
+    assert found["margin_low"] != found["margin_low_sum"]
+    assert found["pair_acc_low"] == found["pair_acc_low_sum"]
+
+
+# Student's quantile for one degree of freedom, over the root of two pairs.
+HALF = 12.706204736174698 / math.sqrt(2)
+
+
+def test_pair_metrics_have_their_intervals() -> None:
+    # Margins of 2 and 0, whose standard deviation is the root of 2; one of two is right.
+    found = metrics.pair_metrics(scores(POLICY), normalize=True)
+    assert list(found) == [f"{m}{end}" for m in ("pair_acc", "margin") for end in ("", *ENDS)]
+    assert [found["margin_low"], found["margin_high"]] == pytest.approx(
+        [1 - HALF * math.sqrt(2), 1 + HALF * math.sqrt(2)]
+    )
+    # Wilson's, of 1 in 2: z / (2 sqrt(n + z^2)) on each side.
+    z = 1.959963984540054
+    half = z / (2 * math.sqrt(2 + z**2))
+    assert [found["pair_acc_low"], found["pair_acc_high"]] == pytest.approx(
+        [0.5 - half, 0.5 + half]
+    )
+
+
+def test_log_ratios_have_their_intervals() -> None:
+    # Log-ratios of means: 1 and 0.5 of the chosen, -1 and 1 of the rejected responses.
+    found = metrics.log_ratio_intervals(scores(POLICY), scores(REFERENCE), normalize=True)
+    chosen, rejected = HALF * math.sqrt(0.125), HALF * math.sqrt(2)
+    assert found == pytest.approx(
+        {
+            "chosen_log_ratio_low": 0.75 - chosen,
+            "chosen_log_ratio_high": 0.75 + chosen,
+            "rejected_log_ratio_low": -rejected,
+            "rejected_log_ratio_high": rejected,
+        }
+    )
+    # The first epoch's model is its own reference: its log-ratios are known to be 0.
+    same = metrics.log_ratio_intervals(scores(POLICY), scores(POLICY), normalize=True)
+    assert set(same.values()) == {0.0}
 
 
 def single(logps: list[float], labels: list[int]) -> Scores:

@@ -1,4 +1,4 @@
-"""Intervals and tests, against their formulas and by how often they are right."""
+"""Tests of differences, against their formulas and by how often they are right."""
 
 import math
 
@@ -9,13 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from preference.evaluation.intervals import mean_interval, share_interval
 from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.statistics import (
     Difference,
     mean_difference,
-    mean_interval,
     share_difference,
-    share_interval,
     summary,
 )
 from preference.store.scores import Scores
@@ -26,7 +25,6 @@ Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 # Eighths: their differences are exact, so equal ones are equal.
 values = st.integers(-1000, 1000).map(lambda n: n / 8)
-samples = st.lists(values, min_size=2, max_size=30).map(np.array)
 pairs_of_samples = st.lists(st.tuples(values, values), min_size=2, max_size=30).map(np.array)
 
 
@@ -43,73 +41,6 @@ def outcomes(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarra
 
 def approximately(difference: Difference) -> object:
     return pytest.approx(vars(difference), rel=1e-9, abs=1e-12, nan_ok=True)
-
-
-@unhurried
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_share_interval_is_wilsons(hits: int, misses: int) -> None:
-    n = max(1, hits + misses)
-    found = share_interval(shares(hits, n - hits))
-    share = hits / n
-    center = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    assert (found.low, found.high) == pytest.approx((center - half, center + half), abs=1e-9)
-
-
-def test_share_interval_by_hand() -> None:
-    # 8 of 10: (0.8 + 0.19207) / 1.38415 = 0.71674, and 1.41601 x sqrt(0.016 + 0.0096) = 0.22658.
-    found = share_interval(shares(8, 2))
-    assert (found.low, found.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-
-
-def test_share_interval_stays_within_0_and_1() -> None:
-    assert share_interval(shares(0, 3)).low == 0
-    assert share_interval(shares(3, 0)).high == 1
-
-
-@unhurried
-@given(samples)
-def test_mean_interval_is_students(sample: np.ndarray) -> None:
-    found = mean_interval(sample)
-    n = len(sample)
-    half = stats.t.ppf(0.975, n - 1) * np.std(sample, ddof=1) / math.sqrt(n)
-    expected = (np.mean(sample) - half, np.mean(sample) + half)
-    assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-def test_mean_interval_by_hand() -> None:
-    # Mean 2, standard deviation 1; the t quantile for 2 degrees of freedom is 4.302653.
-    found = mean_interval(np.array([1.0, 2.0, 3.0]))
-    half = 4.302652729911275 / math.sqrt(3)
-    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-9)
-
-
-def test_one_value_has_no_mean_interval() -> None:
-    found = mean_interval(np.array([0.3]))
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
-
-
-def test_share_interval_covers_95_percent() -> None:
-    # Exact: the probability of every count of hits times whether its interval covers.
-    n, share = 200, 0.53
-    probabilities = stats.binom.pmf(np.arange(n + 1), n, share)
-    coverage = 0.0
-    for hits, probability in enumerate(probabilities):
-        found = share_interval(shares(hits, n - hits))
-        coverage += float(probability) * (found.low <= share <= found.high)
-    assert coverage == pytest.approx(0.95, abs=0.01)
-
-
-def test_mean_interval_covers_95_percent() -> None:
-    generator = np.random.default_rng(0)
-    runs = 2000
-    covered = 0
-    for _ in range(runs):
-        found = mean_interval(generator.normal(0.1, 2.0, size=20))
-        covered += found.low <= 0.1 <= found.high
-    # Three standard errors of a share of 2,000.
-    assert covered / runs == pytest.approx(0.95, abs=0.015)
 
 
 @unhurried
@@ -141,7 +72,16 @@ def test_share_difference_interval_is_the_paired_t(
     before, after = outcomes(both, gained, lost, neither)
     found = share_difference(before, after)
     paired = stats.ttest_rel(after.astype(float), before.astype(float)).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((paired.low, paired.high), rel=1e-9, abs=1e-12)
+    expected = max(-1.0, paired.low), min(1.0, paired.high)
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(3, 0), (0, 3)])
+def test_no_difference_of_shares_is_beyond_1(gained: int, lost: int) -> None:
+    # 0.75 with a standard error of 0.25: Student's interval would end at 0.75 + 3.18 x 0.25 > 1.
+    found = share_difference(*outcomes(0, gained, lost, 1))
+    ends = (0.75 - 3.182446305284263 * 0.25, 1.0)
+    assert (found.low, found.high) == pytest.approx(ends if gained else (-1.0, -ends[0]))
 
 
 @unhurried

@@ -38,76 +38,69 @@ def test_means_have_students_interval() -> None:
     assert [found.low, found.high] == pytest.approx([2 - half, 2 + half])
 
 
-def test_length_groups_by_hand() -> None:
-    # Sizes 1, 1, 2, 3, 9, 10: a third is up to 1, two thirds are up to 3.
-    difference = np.array([1, -1, 2, -3, 9, -10, 0])
-    found = [
-        (label, inside.nonzero()[0].tolist())
-        for label, inside in analysis.length_groups(difference)
-    ]
-    assert found == [
-        ("4+ shorter", [5]),
-        ("2 to 3 shorter", [3]),
-        ("1 shorter", [1]),
-        ("equal", [6]),
-        ("1 longer", [0]),
-        ("2 to 3 longer", [2]),
-        ("4+ longer", [4]),
-    ]
-
-
-@given(st.lists(st.integers(-300, 300), max_size=60))
-def test_every_pair_is_in_one_length_group(differences: list[int]) -> None:
-    groups = analysis.length_groups(np.array(differences, dtype=int))
-    together = sum((inside.astype(int) for _, inside in groups), np.zeros(len(differences), int))
-    assert together.tolist() == [1] * len(differences)
-    assert len({label for label, _ in groups}) == len(groups) <= 7
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=60))
-def test_every_pair_is_in_one_turn_group(turns: list[int]) -> None:
-    groups = analysis.turn_groups(np.array(turns))
-    for label, inside in groups:
-        for turn in np.array(turns)[inside]:
-            assert turn >= 6 if label == "6+" else str(turn) == label
-    assert sum(inside.sum() for _, inside in groups) == len(turns)
-
-
-def test_groups_of_nothing() -> None:
-    nothing = np.array([], dtype=int)
-    assert analysis.length_groups(nothing) == analysis.turn_groups(nothing) == []
-
-
-def test_turn_groups_by_hand() -> None:
-    found = analysis.turn_groups(np.array([7, 1, 6, 3, 0, 1]))
-    assert [(label, inside.nonzero()[0].tolist()) for label, inside in found] == [
-        ("0", [4]),
-        ("1", [1, 5]),
-        ("3", [3]),
-        ("6+", [0, 2]),
-    ]
-
-
 def test_calibration_by_hand() -> None:
     logits = np.array([0.1, -0.1, 2.0, 2.0])
-    points, error = analysis.calibration(logits, groups=2)
+    points, error = analysis.calibration(logits, groups=2, least=2)
     assert [p.at for p in points] == [pytest.approx(expit(0.1)), pytest.approx(expit(2.0))]
     assert [p.value for p in points] == [0.5, 1.0]
     expected = (2 * (expit(0.1) - 0.5) + 2 * (1 - expit(2.0))) / 4
-    assert error == pytest.approx(expected)
+    assert error.value == pytest.approx(expected)
+    assert error.pairs == 4
+    # Too few for two groups: all are in one.
+    (point,), error = analysis.calibration(logits, groups=2, least=3)
+    assert (point.value, point.pairs) == (0.75, 4)
+    assert error.value == pytest.approx(abs(0.75 - (expit(0.1) + expit(2.0)) / 2))
+
+
+def test_groups_of_calibration_have_20_pairs_or_more() -> None:
+    logits = np.linspace(-3, 3, 99)
+    points, _ = analysis.calibration(logits)
+    assert [point.pairs for point in points] == [25, 25, 25, 24]
+    assert [len(analysis.calibration(logits[:n])[0]) for n in (1, 19, 20, 40)] == [1, 1, 1, 2]
+
+
+def test_one_pair_has_no_interval_of_calibration() -> None:
+    _, error = analysis.calibration(np.array([1.0]))
+    assert math.isnan(error.low)
+    assert math.isnan(error.high)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 3.0])
+def test_intervals_of_calibration_cover_the_true_error(scale: float) -> None:
+    """Models that say so many times the log-odds that are true; the first is calibrated."""
+    random = np.random.default_rng(1)
+
+    def drawn(pairs: int) -> np.ndarray:
+        logits = random.normal(0, 2, pairs)
+        return scale * np.abs(logits) * np.where(random.random(pairs) < expit(abs(logits)), 1, -1)
+
+    many = drawn(400_000)
+    gaps = ((many > 0) - expit(np.abs(many)))[np.argsort(np.abs(many))]
+    sums = gaps.reshape(10, -1).sum(axis=1)
+    true = 0.0 if scale == 1 else float(np.abs(sums).sum() / len(many))
+    covered = 0
+    for _ in range(40):
+        _, error = analysis.calibration(drawn(400))
+        assert 0 <= error.low <= error.value <= error.high
+        covered += error.low <= true <= error.high
+    # Of 40, 95% are 38, with a standard deviation of 1.4.
+    assert covered >= 34
+    same = analysis.calibration(many[:400])
+    assert analysis.calibration(many[:400]) == same
 
 
 def test_a_model_that_is_calibrated_is_said_to_be_so() -> None:
     """Labels drawn with the probabilities that the model gives them."""
     random = np.random.default_rng(1)
-    logits = random.normal(0, 2, 100_000)
+    logits = random.normal(0, 2, 20_000)
     preferred = random.random(len(logits)) < expit(np.abs(logits))
     points, error = analysis.calibration(np.where(preferred, 1, -1) * np.abs(logits))
-    assert error < 0.006
-    assert all(p.low - 0.005 < float(p.at) < p.high + 0.005 for p in points)
+    assert error.value < 0.012
+    assert error.low == 0
+    assert all(p.low - 0.01 < float(p.at) < p.high + 0.01 for p in points)
     # One that says twice the log-odds is too sure.
     _, too_sure = analysis.calibration(2 * np.where(preferred, 1, -1) * np.abs(logits))
-    assert too_sure > 0.05
+    assert 0.05 < too_sure.low < too_sure.value < too_sure.high < 0.2
 
 
 def test_preference_logits_are_those_of_dpo() -> None:
@@ -157,6 +150,26 @@ def test_curves_are_read_as_training_writes_them(tmp_path: Path) -> None:
     (place / "loss.tsv").write_text("step\tloss\n1\tx\n")
     with pytest.raises(InputError, match=r"loss\.tsv: not a curve"):
         analysis.read_curve(tmp_path, "steps", "loss")
+
+
+def test_estimates_by_epoch_have_the_intervals_that_were_written(tmp_path: Path) -> None:
+    place = tmp_path / "epochs" / "plots" / "metrics"
+    place.mkdir(parents=True)
+    for name, (first, second) in {
+        "margin_sum": (1.0, 2.0),
+        "margin_low_sum": (0.5, 1.5),
+        "margin_high_sum": (1.5, 2.5),
+        "pair_acc": (0.5, 0.75),
+    }.items():
+        (place / f"{name}.tsv").write_text(f"step\t{name}\n0\t{first}\n1\t{second}\n")
+    assert analysis.read_estimates(tmp_path, "margin", "_sum", pairs=7) == [
+        analysis.Point(0, 1.0, 0.5, 1.5, 7),
+        analysis.Point(1, 2.0, 1.5, 2.5, 7),
+    ]
+    found = analysis.read_estimates(tmp_path, "pair_acc")
+    assert [(p.at, p.value, p.pairs) for p in found] == [(0, 0.5, None), (1, 0.75, None)]
+    assert all(math.isnan(end) for p in found for end in (p.low, p.high))
+    assert analysis.read_estimates(tmp_path, "margin") == []
 
 
 @given(st.integers(0, 1000))

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 from settings import params
 
@@ -20,10 +21,11 @@ ROWS = [
 ]
 
 
-def made(**context: str) -> tuple[dict[str, Any], str]:
+def made(template: str = "hh", **context: str) -> tuple[dict[str, Any], str]:
     """The metadata, and the text."""
+    prepared = {split: {**counts, "template": template} for split, counts in PREPARED.items()}
     text = card.model_card(
-        params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, PREPARED, HEALTH
+        params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, prepared, HEALTH
     )
     empty, metadata, body = text.split("---\n", 2)
     assert empty == ""
@@ -41,10 +43,46 @@ def test_metadata_name_what_the_hub_knows() -> None:
     }
 
 
-def test_what_is_not_on_the_hub_is_in_no_metadata() -> None:
-    metadata, body = made(data="./mine@home", base_model="scratch")
+def test_of_several_sources_those_on_the_hub_are_named() -> None:
+    data = f"a/one@{COMMIT} + mine (0123456789ab) + b/two@{COMMIT}"
+    metadata, body = made(data=data)
+    assert metadata["datasets"] == ["a/one", "b/two"]
+    assert f"| preferences | {data} |\n" in body
+
+
+@pytest.mark.parametrize(
+    ("data", "base"),
+    [
+        ("./mine@home", "scratch"),
+        ("mine (0123456789ab)", "gpt2.gguf (0123456789ab)"),
+        (f"/srv/my data@{COMMIT}", f"openai/gpt2@{COMMIT}, random weights"),
+    ],
+)
+def test_what_is_not_on_the_hub_is_in_no_metadata(data: str, base: str) -> None:
+    """Nor is a license, which nothing here knows."""
+    metadata, body = made(data=data, base_model=base)
     assert metadata.keys() == {"library_name", "pipeline_tag", "tags"}
-    assert "| base | scratch |\n| preferences | ./mine@home |\n" in body
+    assert f"| base | {base} |\n| preferences | {data} |\n" in body
+
+
+def test_the_template_is_the_one_that_the_data_were_laid_out_by() -> None:
+    said = {template: made(template)[1] for template in ("hh", "chat", "none")}
+    for words, template in (
+        (
+            "dialogues of the form\n\n    \\n\\nHuman: a question\\n\\nAssistant:\n\n## ",
+            "hh",
+        ),
+        (
+            "It answers chat messages, laid out by the chat template of its tokenizer.\n\n## ",
+            "chat",
+        ),
+        (
+            "    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)\n\n",
+            "chat",
+        ),
+        ("It continues texts as its data lay them out, without a template.\n\n## ", "none"),
+    ):
+        assert [name for name, body in said.items() if words in body] == [template]
 
 
 def test_the_text_has_data_numbers_and_params() -> None:

@@ -1,9 +1,8 @@
 """The report in a real browser: whole, quick, and harmless whatever the data say."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,95 +10,25 @@ import numpy as np
 import project
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from report_cases import NAMES, dialogue, dialogues, examples_of, results_of
+from browsing import opened
+from playwright.sync_api import Browser, Page, expect
+from report_cases import (
+    MARKUP,
+    NAMES,
+    dialogue,
+    dialogues,
+    examples_of,
+    results_of,
+    scores_of,
+    write_page,
+)
 from scipy.special import log_ndtr
 
-from preference.report import comparison, figures, markdown, page, results, verdict
+from preference.report import verdict
 from preference.report.findings import Finding, Weight
 from preference.report.health import Health
 from preference.report.verdict import Outcome
-from preference.store.examples import Examples
 from preference.store.texts import Text
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-# Without these a browser asks its maker's hosts for things at every start.
-QUIET = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-MARKUP = (
-    "<img src=x onerror=\"document.title='broken in'\"><script>alert(1)</script>{{ 7 * 7 }}"
-    "</script>&amp;"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
-
-
-@contextmanager
-def opened(browser: Browser, file: Path, **options: Any) -> Iterator[Page]:
-    """The page, loaded; it must not have asked for anything but itself, nor complained."""
-    context = browser.new_context(**options)
-    found = context.new_page()
-    requests: list[str] = []
-    complaints: list[str] = []
-    found.on("request", lambda request: requests.append(request.url))
-    found.on("console", lambda message: complaints.append(message.text))
-    found.on("pageerror", lambda error: complaints.append(str(error)))
-    found.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
-    found.goto(file.as_uri())
-    found.wait_for_selector("html[data-ready=true]")
-    yield found
-    assert [url for url in requests if url != file.as_uri() and not url.startswith("data:")] == []
-    assert complaints == []
-    context.close()
-
-
-def write(
-    place: Path,
-    texts: list[Text],
-    outcome: Outcome | None = None,
-    prepared: Examples | None = None,
-    health: Health | None = None,
-) -> Path:
-    """The page of made-up models over these pairs."""
-    shown = results_of(place, texts)
-    metrics = {
-        name: {f"{m}{end}": 0.5 for m in markdown.METRICS for end in ("", "_low", "_high")}
-        for name in NAMES
-    }
-    compared = comparison.compare(shown.scores[NAMES[0]], shown.scores[NAMES[2]], normalize=True)
-    file = place / "report.html"
-    file.write_text(
-        page.render(
-            shown,
-            figures.figures(shown),
-            results.rows(metrics, {"SFT + DPO - baseline": compared}, 4),
-            outcome or Outcome(verdict.NOTHING_PUBLISHED),
-            health or Health("Learned", "", []),
-            prepared or examples_of(texts),
-            answers=[
-                {
-                    "question": MARKUP,
-                    "prompt": MARKUP,
-                    "texts": [(name, MARKUP) for name in NAMES],
-                }
-            ],
-        )
-    )
-    return file
 
 
 def test_the_defaults_report(browser: Browser, finished: Path) -> None:
@@ -130,7 +59,7 @@ def test_no_text_of_the_data_becomes_markup(browser: Browser, tmp_path: Path) ->
     rows = [["SFT", "margin", *["0.1"] * 4, "consistent", MARKUP]]
     outcome = Outcome(MARKUP, rows, MARKUP, MARKUP)
     health = Health(MARKUP, MARKUP, [Finding(Weight.DOUBT, MARKUP)])
-    with opened(browser, write(tmp_path, texts, outcome, health=health)) as found:
+    with opened(browser, write_page(tmp_path, texts, outcome, health=health)) as found:
         assert found.inner_text(".health").count(MARKUP) == 3
         assert found.locator("img").count() == 0
         assert found.inner_text("#verdict").count(MARKUP) == 4
@@ -153,7 +82,7 @@ def order(found: Page) -> list[int]:
 
 
 def test_pairs_are_searched_filtered_and_sorted(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, write(tmp_path, dialogues(1000))) as found:
+    with opened(browser, write_page(tmp_path, dialogues(1000))) as found:
         assert order(found)[:3] == [0, 2, 4]
         found.fill("#search", "NUMBER 77")
         counted(found, 11)
@@ -191,7 +120,7 @@ def test_a_pair_is_shown_with_its_turns_and_its_own_responses(
         Text(5, "Once upon", [("", "Once upon")], ["a time", "a table"], [(0, 1)]),
     ]
     scores = results_of(tmp_path, texts).scores[NAMES[2]]
-    with opened(browser, write(tmp_path, texts)) as found:
+    with opened(browser, write_page(tmp_path, texts)) as found:
         assert order(found) == [3, 3, 5]
         assert found.locator("#list .words").all_inner_texts() == ["And then?"] * 2 + ["Once upon"]
         for place, (chosen, rejected) in enumerate([("three", "two"), ("two", "one")]):
@@ -218,7 +147,7 @@ def test_pairs_that_fill_the_models_room_are_marked(browser: Browser, tmp_path: 
     prepared = examples_of(texts)
     # The rejected response of the second pair: with its prompt 8 tokens, as many as there may be.
     prepared.prompt_tokens[3] = 7
-    with opened(browser, write(tmp_path, texts, prepared=prepared)) as found:
+    with opened(browser, write_page(tmp_path, texts, prepared=prepared)) as found:
         assert "data.max_length" not in found.inner_text("#pair")
         found.select_option("#filter", "as long as max_length allows")
         counted(found, 1, 3)
@@ -227,7 +156,7 @@ def test_pairs_that_fill_the_models_room_are_marked(browser: Browser, tmp_path: 
 
 
 def test_the_keyboard_moves_through_the_pairs(browser: Browser, tmp_path: Path) -> None:
-    with opened(browser, write(tmp_path, dialogues(500))) as found:
+    with opened(browser, write_page(tmp_path, dialogues(500))) as found:
         found.focus("#list")
         for key, row in (
             ("ArrowDown", 2),
@@ -244,7 +173,7 @@ def test_the_keyboard_moves_through_the_pairs(browser: Browser, tmp_path: Path) 
 
 @pytest.mark.parametrize("count", [1000, 8552])
 def test_thousands_of_pairs_stay_fluent(count: int, browser: Browser, tmp_path: Path) -> None:
-    file = write(tmp_path, dialogues(count))
+    file = write_page(tmp_path, dialogues(count))
     began = time.perf_counter()
     with opened(browser, file) as found:
         seconds = {"open": time.perf_counter() - began}
@@ -263,6 +192,72 @@ def test_thousands_of_pairs_stay_fluent(count: int, browser: Browser, tmp_path: 
     assert max(seconds.values()) < 2, seconds
 
 
+# A line of a page that is cut by what is around it; a number in two lines is none.
+CUT = r"""
+() => [...document.querySelectorAll("td, th")].filter((cell) => {
+  if (!cell.offsetParent) return false;
+  const words = [...cell.textContent.matchAll(/[+-]?\d+(\.\d+)?/g)].map((found) => {
+    const range = document.createRange();
+    const text = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode();
+    range.setStart(text, found.index);
+    range.setEnd(text, found.index + found[0].length);
+    return range.getClientRects().length;
+  });
+  return words.some((lines) => lines !== 1) || cell.scrollWidth > cell.clientWidth + 1;
+}).map((cell) => cell.textContent)
+"""
+# What of a table cannot be brought into sight.
+HIDDEN = """
+() => [...document.querySelectorAll("table")].filter((table) => {
+  if (!table.offsetParent) return false;
+  const place = table.closest(".scroll, #pair");
+  place.scrollLeft = 1e6;
+  const edge = place.getBoundingClientRect(), own = table.getBoundingClientRect();
+  return own.right > edge.right + 1 || edge.right > innerWidth;
+}).length
+"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_tables_scroll_as_a_whole_and_cut_no_number(
+    width: int, browser: Browser, tmp_path: Path
+) -> None:
+    signs = ["0.4520", "+0.5031", "-0.0511", "< 0.001"]
+    rows = [["SFT + DPO", "margin", *signs, "not consistent", "samples differ"]] * 3
+    file = write_page(tmp_path, dialogues(30), Outcome("All.", rows, "a paper", "Tests."))
+    with opened(browser, file, viewport={"width": width, "height": 800}) as found:
+        assert found.evaluate(CUT) == []
+        assert found.evaluate(HIDDEN) == 0
+        # The widest one does not fit a phone.
+        fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#verdict .scroll'))"
+        assert found.evaluate(fits) == (width > 1000)
+
+
+def test_what_is_empty_is_one_quiet_line(browser: Browser, tmp_path: Path) -> None:
+    """Of a run without curves, over pairs too few for kinds of them."""
+    with opened(browser, write_page(tmp_path, dialogues(15))) as found:
+        for section in ("progress", "training", "bias", "verdict"):
+            parts = found.locator(f"#{section} > *")
+            assert parts.count() == 2
+            assert parts.nth(1).get_attribute("class") == "quiet"
+            assert parts.nth(1).inner_text()
+        assert found.locator("#margins svg").count() == 1
+
+
+def test_data_and_model_are_called_what_the_metrics_call_them(
+    browser: Browser, tmp_path: Path
+) -> None:
+    context = {"data": f"{'long' * 20}.jsonl (0123456789ab)", "base_model": "mine (ba9876543210)"}
+    texts = dialogues(4)
+    scores = {n: replace(s, context=context) for n, s in scores_of(texts).items()}
+    file = write_page(tmp_path, texts, scores=scores)
+    with opened(browser, file, viewport={"width": 360, "height": 800}) as found:
+        for place in (".lead", "#made"):
+            for name in context.values():
+                assert name in found.inner_text(place)
+        assert found.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_fits_phone_and_screen_in_both_colours(
@@ -270,6 +265,10 @@ def test_it_fits_phone_and_screen_in_both_colours(
 ) -> None:
     options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with opened(browser, finished / "results/report.html", **options) as found:
+        assert (
+            found.evaluate("(n => n.scrollWidth - n.clientWidth)(document.querySelector('nav'))")
+            == 0
+        )
         # Nothing but wide tables, which scroll by themselves, is wider than the screen.
         assert found.evaluate("document.documentElement.scrollWidth") <= width
         colours = found.evaluate(

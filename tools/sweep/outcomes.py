@@ -1,10 +1,12 @@
 """What came of a study's runs: their table and their chart."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 
 from preference.report import charts, markdown
 from preference.report.analysis import Point
+from preference.report.axes import Axis, share
 from preference.report.charts import BLUE, FONT, GREY, ORANGE, Spec
 from tools.sweep.follow import Metrics, Outcome
 from tools.sweep.study import Study, Variant
@@ -88,7 +90,10 @@ def chart(outcomes: Outcomes, study: Study) -> Spec:
         point = Point(str(variant.x), *(metrics["final"][key] for key in keys))
         series.setdefault(variant.series, []).append(point)
     colours = dict(zip(series, cycle(PALETTE), strict=False))
-    spec = charts.points(series, study.x.title, "test pair_acc, with 95% interval", colours)
+    levels = _levels([metrics for _, metrics in finished])
+    known = [level["pair_acc"] for level in levels["data"]["values"]]
+    y = share("test pair_acc, with 95% interval")
+    spec = charts.points(series, Axis(study.x.title), replace(y, holds=(*y.holds, *known)), colours)
     places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
     for layer in spec["layer"]:
         encoding = layer["encoding"]
@@ -97,7 +102,7 @@ def chart(outcomes: Outcomes, study: Study) -> Spec:
             # Close to their place, which is a number more often than not.
             encoding["xOffset"]["scale"] = {"paddingOuter": 3}
     line = {"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": spec["layer"][-1]["encoding"]}
-    levels = _levels([metrics for _, metrics in finished])
+    levels["encoding"]["y"] |= {"scale": spec["layer"][-1]["encoding"]["y"]["scale"]}
     return {**spec, "title": study.title, "layer": [levels, line, *spec["layer"]]}
 
 

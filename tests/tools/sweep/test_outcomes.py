@@ -104,6 +104,9 @@ def test_chart_shows_the_values_and_leaves_out_what_failed() -> None:
         {"title": "SFT", "pair_acc": 0.582},
     ]
     assert [layer["mark"]["type"] for layer in layers] == ["line", "rule", "point"]
+    # One axis, which holds the levels, too.
+    scales = [layer["encoding"]["y"]["scale"]["domain"] for layer in spec["layer"]]
+    assert scales == [[0.25, 0.875]] * 4
     assert spec["title"] == "by noise"
     assert layers[0]["encoding"]["x"]["title"] == "share"
 
@@ -151,5 +154,6 @@ def test_chart_is_drawn_the_same_each_time_on_white(places: tuple[object, object
     drawn = charts.image(outcomes.chart(found, STUDY))
     assert drawn == charts.image(outcomes.chart(found, STUDY))
     assert 'fill="white"' in drawn
+    assert ' role="img" aria-label="by noise. test pair_acc, with 95% interval by share, ' in drawn
     for text in ("DPO", "KTO", "SFT", "baseline", "share", "by noise"):
         assert f">{text}<" in drawn
