@@ -50,23 +50,27 @@ class Curves:
     ) -> None:
         self.step = step
         self.place = LIVE / directory.name
-        self._whole = ExitStack()
         self._live: dict[str, Live] = {}
         self._trackers: Trackers | None = None
-        if session.accelerator.is_main_process:
-            self._whole.enter_context(replacing(directory, self.place))
-            if found is not None:
-                shutil.copytree(found / CURVES, self.place)
-            plots = "".join(f"- {axis}/plots/metrics: {{x: step}}\n" for axis in AXES)
-            write_text(self.place / PLOTS, f"plots:\n{plots}")
-            self._trackers = Trackers(session, directory.name, self.place, step)
-            for axis in AXES:
-                self._live[axis] = Live(
-                    str(self.place / axis),
-                    resume=found is not None,
-                    save_dvc_exp=False,
-                    dvcyaml=None,
-                )
+        with ExitStack() as opening:
+            if session.accelerator.is_main_process:
+                opening.enter_context(replacing(directory, self.place))
+                self._open(found)
+                self._trackers = Trackers(session, directory.name, self.place, step)
+            self._whole = opening.pop_all()
+
+    def _open(self, found: Path | None) -> None:
+        if found is not None:
+            shutil.copytree(found / CURVES, self.place)
+        plots = "".join(f"- {axis}/plots/metrics: {{x: step}}\n" for axis in AXES)
+        write_text(self.place / PLOTS, f"plots:\n{plots}")
+        for axis in AXES:
+            self._live[axis] = Live(
+                str(self.place / axis),
+                resume=found is not None,
+                save_dvc_exp=False,
+                dvcyaml=None,
+            )
 
     def add_step(self, values: Metrics) -> None:
         self.step += 1

@@ -172,6 +172,7 @@ def test_one_that_cannot_start_is_an_error_before_anything_is_trained(
     message = r"tensorboard cannot be started \(ConnectionError: no host\)"
     with pytest.raises(InputError, match=message):
         Curves(DONE, session)
+    assert list(Path("live").iterdir()) == []
 
 
 def test_one_that_fails_meanwhile_is_told_nothing_more(
