@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep experiments test test-real drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep experiments plots test test-real drill lint bench bench-scale check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -25,12 +25,14 @@ repro: .venv/.installed $(if $(filter demo-smollm2,$(RECIPE)),$(SMOLLM2)) ## Run
 sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one
 	@$(RUN) python -m tools.sweep.main $(SWEEP)
 
-# What `dvc exp show` would show of everything, without what hardly ever differs.
-COLUMNS := (?!Experiment|Created|results/metrics/final\.json:(pair_acc|margin)$$|loss$$|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)
-COUNTS := train\.(rows_read|pairs|skipped|truncated|identical|duplicates|.*_tokens)
+# Of what `dvc exp show` has: the final metrics, and the params that people vary.
+COLUMNS := (?!Experiment|Created|State|results/headline/final\.json:|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)
 experiments: .venv/.installed ## List experiments with metrics and the params that differ; SHOW=-A for those of all commits
-	@$(RUN) dvc exp show --md --only-changed --hide-queued --hide-failed --drop '$(COLUMNS)' --drop '$(COUNTS)' $(SHOW) | \
-		sed -E 's#results/metrics/final\.json:(pair_acc|margin)#\1                           #g'
+	@$(RUN) python -m tools.experiments --md --only-changed --hide-queued --hide-failed --drop '$(COLUMNS)' $(SHOW) | \
+		sed -E 's#results/headline/final\.json:(pair_acc|margin)#\1                            #g'
+
+plots: .venv/.installed ## Draw the curves into dvc_plots/index.html, to be opened without a network; REVS="HEAD~1 HEAD" compares commits
+	@$(RUN) python -m tools.plots $(REVS)
 
 test: .venv/.installed-dev ## Run the tests
 	@$(RUN) python -m pytest tests -n auto --maxprocesses 4 --dist worksteal

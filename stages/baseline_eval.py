@@ -5,13 +5,14 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.evaluation.scoring import score_saved
-from preference.evaluation.statistics import summary
+from preference.evaluation.statistics import headline, summary
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.text import write_json
 
 PREPARED, MODEL = Path("data/prepared/test.parquet"), Path("models/base")
-METRICS, SCORES = Path("results/metrics/baseline.json"), Path("data/scores/baseline.parquet")
+METRICS, HEADLINE = Path("results/metrics/baseline.json"), Path("results/headline/baseline.json")
+SCORES = Path("data/scores/baseline.parquet")
 
 
 def main(args: Namespace) -> None:
@@ -20,7 +21,9 @@ def main(args: Namespace) -> None:
         found = score_saved(MODEL, examples.read(PREPARED), run, "baseline")
         if run.accelerator.is_main_process:
             scores.write(SCORES, found)
-            write_json(METRICS, summary(found, settings.scoring.length_normalize))
+            values = summary(found, settings.scoring.length_normalize)
+            write_json(METRICS, values)
+            write_json(HEADLINE, headline(values))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from preference.core import params, stage
 from preference.data import tokens
 from preference.evaluation.scoring import score_saved
-from preference.evaluation.statistics import summary
+from preference.evaluation.statistics import headline, summary
 from preference.model import loading
 from preference.objectives.registry import named
 from preference.runtime import session
@@ -21,7 +21,8 @@ from preference.store.text import write_json
 
 PREPARED, BASE = Path("data/prepared/test.parquet"), Path("models/base")
 POLICY, REFERENCE = Path("models/policy"), Path("data/reference/test.parquet")
-METRICS, SCORES = Path("results/metrics/final.json"), Path("data/scores/final.parquet")
+METRICS, HEADLINE = Path("results/metrics/final.json"), Path("results/headline/final.json")
+SCORES = Path("data/scores/final.parquet")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -68,6 +69,7 @@ def main(args: Namespace) -> None:
         else:
             scores.write(SCORES, policy)
             write_json(METRICS, values)
+            write_json(HEADLINE, headline(values))
 
 
 if __name__ == "__main__":

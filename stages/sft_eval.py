@@ -4,16 +4,19 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference.core import params, stage
-from preference.evaluation.statistics import summary
+from preference.evaluation.statistics import headline, summary
 from preference.store import scores
 from preference.store.text import write_json
 
-SCORES, METRICS = Path("data/reference/test.parquet"), Path("results/metrics/sft.json")
+SCORES = Path("data/reference/test.parquet")
+METRICS, HEADLINE = Path("results/metrics/sft.json"), Path("results/headline/sft.json")
 
 
 def main(args: Namespace) -> None:
     normalize = params.load().scoring.length_normalize
-    write_json(METRICS, summary(scores.read(SCORES), normalize))
+    values = summary(scores.read(SCORES), normalize)
+    write_json(METRICS, values)
+    write_json(HEADLINE, headline(values))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 import settings
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration
 
 from preference.core.params import Runtime
+from preference.runtime import devices
 from preference.runtime.checkpoints import Checkpoints
 from preference.runtime.session import Session
 
@@ -19,12 +21,17 @@ def make(
     precision: str = "no",
     minutes: float | None = None,
     determined_by: Sequence[object] = (),
-    tensorboard: bool = False,
+    trackers: Sequence[str] = (),
 ) -> Session:
     """A session called `test`; its checkpoints are a context of their own."""
     AcceleratorState._reset_state(True)
-    accelerator = Accelerator(cpu=True, mixed_precision=precision)
-    runtime = Runtime(device="cpu", tensorboard=tensorboard)
+    runtime = Runtime.model_validate({"device": "cpu", "trackers": list(trackers)})
+    accelerator = Accelerator(
+        cpu=True,
+        mixed_precision=precision,
+        log_with=devices.trackers(runtime) or None,
+        project_config=ProjectConfiguration(logging_dir="."),
+    )
     params = settings.params("fp32", "cpu").model_copy(update={"seed": seed, "runtime": runtime})
     checkpoints = Checkpoints("test", accelerator, minutes=minutes, determined_by=determined_by)
     return Session("test", params, accelerator, checkpoints, tokens_per_batch)

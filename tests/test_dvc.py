@@ -101,7 +101,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "runtime.gradient_checkpointing": (True, set()),
     "runtime.checkpoint_minutes": (0, set()),
     "runtime.deterministic": (True, set()),
-    "runtime.tensorboard": (True, set()),
+    "runtime.trackers": (["tensorboard"], set()),
     "runtime.shortcuts": (False, set()),
 }
 

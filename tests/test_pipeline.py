@@ -97,9 +97,17 @@ def test_saved_models_load_with_transformers_and_score_as_the_table_says(finishe
 def test_dvc_shows_metrics_params_and_plots(finished: Path) -> None:
     shown = json.loads(project.run(finished, "dvc", "metrics", "show", "--json").stdout)
     files = shown[""]["data"]
-    assert set(files) == {
-        f"results/metrics/{name}.json" for name in ("prepare", "baseline", "sft", "final")
-    }
+    assert set(files) == {f"results/headline/{name}.json" for name in ("baseline", "sft", "final")}
+    for name in ("baseline", "sft", "final"):
+        values = metrics(finished, name)
+        headline = {key: values[key] for key in ("pair_acc", "margin")}
+        assert files[f"results/headline/{name}.json"]["data"] == headline
+        # The whole file, by its name.
+        own = f"results/metrics/{name}.json"
+        found = project.run(finished, "dvc", "metrics", "show", "--json", own).stdout
+        assert json.loads(found)[""]["data"][own]["data"] == values
+    table = project.run(finished, "dvc", "metrics", "show").stdout
+    assert max(map(len, table.splitlines())) <= 80
     assert "fetch-data" in project.run(finished, "dvc", "dag").stdout
     plots = project.run(finished, "dvc", "plots", "show", "--json")
     assert plots.returncode == 0, plots.stderr

@@ -16,7 +16,7 @@ from preference.report import markdown, results
 from preference.report.health import Health
 from preference.report.verdict import NOTHING_PUBLISHED, Outcome
 
-NOT_COMMITTED = ("data/", "models/")
+NOT_COMMITTED = ("data/", "models/", "results/curves/")
 README = (project.ROOT / "README.md").read_text()
 DOCS = sorted((project.ROOT / "docs").glob("*.md"))
 PAGES = {

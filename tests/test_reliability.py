@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,8 @@ def test_sigterm_keeps_the_state_and_earlier_results(another: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM; earlier results are as they were" in errors
+    (kept,) = re.findall(r"dvc repro goes on .* its state is kept in (\S+)", errors)
+    assert str(another / kept) in drill.checkpoints(another)
     assert "Traceback" not in errors
     # The earlier model stands, and nothing half written beside it.
     assert drill.digests(another, "train") == expected

@@ -142,6 +142,10 @@ class Report(Section):
     published: Name | None
 
 
+# As accelerate calls them, and pip.
+Tracker = Literal["wandb", "mlflow", "tensorboard", "trackio"]
+
+
 class Runtime(Section):
     """What changes speed and memory, never results; no stage tracks it."""
 
@@ -151,7 +155,7 @@ class Runtime(Section):
     gradient_checkpointing: bool = False
     checkpoint_minutes: NonNegative | None = 5
     deterministic: bool = False
-    tensorboard: bool = False
+    trackers: list[Tracker] = Field(default=[])
     shortcuts: bool = True
 
 

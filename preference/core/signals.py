@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -15,11 +16,13 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         status: what a shell reports of a program that the signal ended.
+        kept: where the state stands that the program can go on from, if it has kept any.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.status = 128 + number
+        self.kept: Path | None = None
 
 
 @dataclass

@@ -18,6 +18,10 @@ if getattr(sys.modules["__main__"].__spec__, "parent", None) == "stages":
     # objects by the hundred thousand and drop few: looking through them took a third of the
     # start-up, and as long again at the end (see `run`).
     gc.disable()
+    if not sys.stderr.isatty():
+        # Libraries draw bars that only a terminal can redraw; tqdm reads this when it is imported,
+        # and the bars of this project say for themselves.
+        os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 TELLING = 3  # seconds
@@ -72,7 +76,7 @@ def run(
     except InputError as error:
         _exit(f"error: {error}" if first_of_host else "", 1)
     except signals.Stopped as stopped:
-        _exit(f"stopped by {stopped}; earlier results are as they were", stopped.status)
+        _exit(_farewell(stopped), stopped.status)
     except Exception as error:
         if not is_full_disk(error):
             raise
@@ -82,6 +86,13 @@ def run(
             1,
         )
     _leave_group()
+
+
+def _farewell(stopped: signals.Stopped) -> str:
+    left = f"stopped by {stopped}; earlier results are as they were; dvc repro "
+    if stopped.kept:
+        return f"{left}goes on with this stage where it was: its state is kept in {stopped.kept}"
+    return f"{left}begins this stage anew"
 
 
 def _exit(message: str, status: int) -> None:

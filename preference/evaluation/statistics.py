@@ -1,6 +1,7 @@
 """How sure a difference is, on the same pairs scored by two models; what metrics files say."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -55,6 +56,15 @@ def summary(scores: Scores, normalize: bool) -> dict[str, float | str]:
     for title, inside in scores.index.by_source().items():
         found |= {f"{title}: {key}": value for key, value in _estimates(margins[inside]).items()}
     return found
+
+
+def headline(values: Mapping[str, object]) -> dict[str, object]:
+    """Of a `summary` what a screen has room for beside other models, as `dvc metrics show` puts it.
+
+    Returns:
+        The keys that every model has, whatever it was trained with.
+    """
+    return {key: values[key] for key in ("pair_acc", "margin")}
 
 
 def _estimates(margins: np.ndarray) -> dict[str, float]:

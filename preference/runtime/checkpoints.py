@@ -70,9 +70,14 @@ class Checkpoints:
         key = processes.agreed(accelerator, key)
         self.place = ROOT / stage / str(key)
 
+    @property
+    def newest(self) -> Path | None:
+        """What this run would go on from, if it were started again."""
+        return next(iter(self._all()), None)
+
     def kept(self) -> str:
         """The newest checkpoint, as the end of an error message."""
-        newest = next(iter(self._all()), None)
+        newest = self.newest
         return "" if newest is None else f"; the last good state is kept in {newest}"
 
     def due(self) -> bool:

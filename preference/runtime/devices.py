@@ -5,6 +5,8 @@ from importlib.metadata import version
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import ProjectConfiguration
 
 from preference.core.errors import InputError
 from preference.core.params import Params, Runtime
@@ -15,7 +17,7 @@ def accelerator(params: Params) -> Accelerator:
     """The `accelerate` object through which a stage places, casts and distributes.
 
     Raises:
-        InputError: the device or the precision asked for is not to be had here.
+        InputError: the device, the precision or a tracker asked for is not to be had here.
     """
     heap.keep_freed()
     device = _device(params.runtime)
@@ -27,7 +29,11 @@ def accelerator(params: Params) -> Accelerator:
     if params.runtime.workers is not None:
         torch.set_num_threads(params.runtime.workers)
     made = Accelerator(
-        cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision
+        cpu=device == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        log_with=trackers(params.runtime) or None,
+        # accelerate asks for a place; training names the run's own.
+        project_config=ProjectConfiguration(logging_dir="."),
     )
     if processes.sharded(made) and not made.is_fsdp2:
         raise InputError(
@@ -35,6 +41,21 @@ def accelerator(params: Params) -> Accelerator:
             "recipes/accelerate/fsdp.yaml does"
         )
     return made
+
+
+def trackers(runtime: Runtime) -> list[str]:
+    """Those that params name.
+
+    Raises:
+        InputError: the package of one is not installed.
+    """
+    known = {kind.value for kind in get_available_trackers()}
+    if missing := [name for name in runtime.trackers if name not in known]:
+        raise InputError(
+            f"params.yaml: runtime.trackers: {', '.join(missing)} not installed; "
+            f"pip install {' '.join(missing)}, or leave it out"
+        )
+    return list(runtime.trackers)
 
 
 def tokens_per_batch(runtime: Runtime, accelerator: Accelerator) -> int:

@@ -106,6 +106,7 @@ def opened(
 
     Raises:
         InputError: an input is missing, or device or precision are not to be had here.
+        signals.Stopped: one came while the session was open; it says what is kept.
     """
     for path in inputs:
         if not path.exists():
@@ -119,5 +120,9 @@ def opened(
         inputs=inputs,
     )
     tokens = devices.tokens_per_batch(settings.runtime, accelerator)
-    yield Session(stage, settings, accelerator, checkpoints, tokens)
+    try:
+        yield Session(stage, settings, accelerator, checkpoints, tokens)
+    except signals.Stopped as stopped:
+        stopped.kept = checkpoints.newest
+        raise
     checkpoints.done()

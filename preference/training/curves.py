@@ -1,5 +1,8 @@
 """Training curves by step and test metrics by epoch, as DVCLive writes them for `dvc plots`.
 
+Their files bear the names of metrics, which objectives differ in: DVC caches the directory whole,
+and git never sees a file that another objective left.
+
 While training is at work they grow in `live/NAME`, where a dvc.yaml of their own shows them to
 `dvc plots show` and to DVC's editor extension.
 """
@@ -9,23 +12,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from preference.core.errors import InputError
 from preference.core.files import remove, replacing
 from preference.core.imports import without
 from preference.runtime.checkpoints import CURVES
 from preference.runtime.session import Session
 from preference.store.scores import Metrics
 from preference.store.text import write_text
+from preference.training.trackers import RUN, Trackers
 
 with without("pandas", "dvclive"):  # only its tables of data points use it
     from dvclive import Live
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-LIVE, BOARD = Path("live"), Path("tensorboard")
+LIVE = Path("live")
 AXES = ("steps", "epochs")
 PLOTS = "dvc.yaml"
 
@@ -42,7 +42,7 @@ class Curves:
         step: the last step in them.
 
     Raises:
-        InputError: TensorBoard is wanted and not installed.
+        InputError: a tracker that params ask for cannot be started.
     """
 
     def __init__(
@@ -50,32 +50,37 @@ class Curves:
     ) -> None:
         self.step = step
         self.place = LIVE / directory.name
-        self._whole = ExitStack()
         self._live: dict[str, Live] = {}
-        self._board: SummaryWriter | None = None
-        if session.accelerator.is_main_process:
-            if session.runtime.tensorboard:
-                self._board = _board(BOARD / directory.name, step, anew=found is None)
-            self._whole.enter_context(replacing(directory, self.place))
-            if found is not None:
-                shutil.copytree(found / CURVES, self.place)
-            plots = "".join(f"- {axis}/plots/metrics: {{x: step}}\n" for axis in AXES)
-            write_text(self.place / PLOTS, f"plots:\n{plots}")
-            for axis in AXES:
-                self._live[axis] = Live(
-                    str(self.place / axis),
-                    resume=found is not None,
-                    save_dvc_exp=False,
-                    dvcyaml=None,
-                )
+        self._trackers: Trackers | None = None
+        with ExitStack() as opening:
+            if session.accelerator.is_main_process:
+                opening.enter_context(replacing(directory, self.place))
+                self._open(found)
+                self._trackers = Trackers(session, directory.name, self.place, step)
+            self._whole = opening.pop_all()
+
+    def _open(self, found: Path | None) -> None:
+        if found is not None:
+            shutil.copytree(found / CURVES, self.place)
+        plots = "".join(f"- {axis}/plots/metrics: {{x: step}}\n" for axis in AXES)
+        write_text(self.place / PLOTS, f"plots:\n{plots}")
+        for axis in AXES:
+            self._live[axis] = Live(
+                str(self.place / axis),
+                resume=found is not None,
+                save_dvc_exp=False,
+                dvcyaml=None,
+            )
 
     def add_step(self, values: Metrics) -> None:
         self.step += 1
         self._add("steps", self.step, values)
+        self._tell({f"train/{name}": value for name, value in values.items()})
 
     def add_epoch(self, epoch: int, metrics: Metrics) -> None:
         """Test metrics after an epoch; epoch 0 is before training."""
         self._add("epochs", epoch, metrics)
+        self._tell({f"eval/{name}": value for name, value in metrics.items()} | {"epoch": epoch})
 
     def _add(self, axis: str, x: int, values: Mapping[str, float]) -> None:
         live = self._live.get(axis)
@@ -84,9 +89,10 @@ class Curves:
             for name, value in values.items():
                 live.log_metric(name, value)
             live.make_summary()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{axis}/{name}", value, x)
+
+    def _tell(self, values: Mapping[str, float]) -> None:
+        if self._trackers is not None:
+            self._trackers.log(values, self.step)
 
     def __enter__(self) -> Self:
         return self
@@ -99,23 +105,8 @@ class Curves:
     ) -> None:
         for live in self._live.values():
             live.end()
-        if self._board is not None:
-            self._board.close()
-        if self._live:
-            remove(self.place / PLOTS)
+        if self._trackers is not None:
+            self._trackers.end()
+        for beside in (PLOTS, RUN) if self._live else ():
+            remove(self.place / beside)
         self._whole.__exit__(kind, error, traceback)
-
-
-def _board(place: Path, step: int, *, anew: bool) -> "SummaryWriter":
-    try:
-        # Few want it, and its import is slow.
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            f"params.yaml: runtime.tensorboard: it cannot be imported ({error}); pip install "
-            "tensorboard, or set it to false"
-        ) from None
-    if anew:
-        remove(place)
-    # What an interrupted run wrote after its last checkpoint is told again.
-    return SummaryWriter(str(place), purge_step=step + 1)

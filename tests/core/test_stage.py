@@ -68,3 +68,28 @@ def test_only_runs_by_dvc_are_noted(tmp_path: Path) -> None:
     run(tmp_path, "raise InputError('not done')", DVC_STAGE="failed")
     assert run(tmp_path, tell, DVC_STAGE="small").stdout == "\n"
     assert run(tmp_path, tell).stdout == "small\n"
+
+
+def test_a_stage_that_is_stopped_says_what_comes_of_it(tmp_path: Path) -> None:
+    done = run(tmp_path, "os.kill(os.getpid(), 2)")
+    assert (done.returncode, done.stderr) == (
+        130,
+        "stopped by SIGINT; earlier results are as they were; dvc repro begins this stage anew\n",
+    )
+
+
+def test_bars_of_libraries_stay_out_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/barred.py").write_text(
+        "from preference.core import stage\n"
+        "from tqdm.auto import tqdm\n"
+        "def main(args):\n"
+        "    for _ in tqdm(range(3), desc='of a library'): pass\n"
+        "if __name__ == '__main__':\n"
+        "    stage.run(main)\n"
+    )
+    found = {"PYTHONPATH": str(project.ROOT)}
+    done = project.run(tmp_path, "python", "-m", "stages.barred", **found)
+    assert (done.returncode, done.stderr) == (0, "")
+    asked = project.run(tmp_path, "python", "-m", "stages.barred", TQDM_DISABLE="", **found)
+    assert "of a library: 100%" in asked.stderr

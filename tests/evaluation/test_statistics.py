@@ -13,6 +13,7 @@ from preference.evaluation.intervals import mean_interval, share_interval
 from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.statistics import (
     Difference,
+    headline,
     mean_difference,
     share_difference,
     summary,
@@ -209,3 +210,8 @@ def test_summary_of_no_pairs_has_no_numbers() -> None:
     assert found.pop("pairs") == 0
     assert all(math.isnan(float(value)) for value in found.values())
     assert len(found) == 6
+
+
+def test_a_headline_has_what_all_models_have() -> None:
+    found = {"pairs": 3, "pair_acc": 0.5, "pair_acc_low": 0.4, "margin": 0.25, "dpo_acc": 1.0}
+    assert headline(found) == {"pair_acc": 0.5, "margin": 0.25}

@@ -1,7 +1,5 @@
 """Curves while training is at work, and what they have become at its end."""
 
-import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,9 +7,7 @@ import project
 import pytest
 import sessions
 from accelerate import PartialState
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from preference.core.errors import InputError
 from preference.training.curves import Curves
 
 DONE = Path("results/curves/train")
@@ -65,31 +61,8 @@ def test_dvc_shows_them_while_they_grow(another: Path, monkeypatch: pytest.Monke
     assert "12.5" in page
 
 
-def test_tensorboard_has_them_too_and_an_interrupted_run_goes_on(place: Path) -> None:
-    with Curves(DONE, sessions.make(tensorboard=True)) as curves:
-        curves.add_epoch(0, {"margin": 0.25})
-        curves.add_step({"loss": 0.5})
-        curves.add_step({"loss": 0.25})
-    kept = place / "checkpoint"
-    shutil.copytree(DONE, kept / "curves")
-    with Curves(DONE, sessions.make(tensorboard=True), kept, 1) as curves:
-        curves.add_step({"loss": 0.125})
-    read = EventAccumulator(str(place / "tensorboard/train"))
-    read.Reload()
-    assert [(e.step, e.value) for e in read.Scalars("steps/loss")] == [(1, 0.5), (2, 0.125)]
-    assert [(e.step, e.value) for e in read.Scalars("epochs/margin")] == [(0, 0.25)]
-
-
-def test_tensorboard_that_is_not_installed_is_said(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r"runtime\.tensorboard: .* pip install tensorboard"):
-        Curves(DONE, sessions.make(tensorboard=True))
-
-
 def test_of_several_processes_one_writes(place: Path) -> None:
-    session = sessions.make(tensorboard=True)
+    session = sessions.make(trackers=["tensorboard"])
     # As in the second process.
     PartialState().process_index = 1
     with Curves(DONE, session) as curves:
