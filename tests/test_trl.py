@@ -22,7 +22,7 @@ from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
-from preference.objectives import step_metrics
+from preference.objectives.objective import step_metrics
 from preference.objectives.registry import named
 
 MAX_LENGTH = 18
@@ -107,9 +107,7 @@ def test_loss_and_gradients_agree(
         # The peer's rewards are of sums, whatever its loss is of.
         said = {name: values[-1] for name, values in peer._metrics["eval"].items()}
         assert task.tally
-        found = step_metrics.of_sums(
-            task.tally(logps.detach(), batch.counts, np.arange(12)).tolist()
-        )
+        found = step_metrics(task.tally(logps.detach(), batch.counts, np.arange(12)).tolist())
         assert len(found) == 6
         assert found == pytest.approx({name: said[name] for name in found}, rel=1e-5)
     ours, theirs = gradients(model), gradients(their_model)

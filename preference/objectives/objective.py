@@ -1,6 +1,6 @@
 """What an objective is: all that training, metrics, the sweep and the report know of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.objectives import step_metrics
 from preference.objectives.label_noise import flips
 from preference.store.examples import Examples, Index, Ragged
 from preference.store.scores import Metrics, Scores, log_ratios
@@ -16,6 +15,9 @@ from preference.store.scores import Metrics, Scores, log_ratios
 if TYPE_CHECKING:
     # It takes long to import, and the report needs none.
     from torch import Tensor
+
+
+NO_SUMS = np.zeros(8)  # `step_sums` of nothing
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Task:
             (responses,), the items' indices (micro-batch,) and the step's statistic to losses in
             nats, (micro-batch,), each the sum over the item's examples.
         counted: how many of those that a step's size counts are in one item.
-        tally: from what `loss` has of a micro-batch to the sums of `step_metrics`.
+        tally: from what `loss` has of a micro-batch to its `step_sums`.
         statistic: from the log-probabilities of a whole step, its token counts and its items'
             indices to what the loss needs of all of it, such as an estimate of the KL divergence.
             It is had in a pass without gradients before the step is cut, so that how it is cut
@@ -138,7 +140,7 @@ class Objective:
             sums = logps.view(-1, size).gather(1, order[index].to(logps.device))
             rewards = settings.beta * (policy - reference)
             reward, summed = (values.double().cpu().numpy() for values in (rewards, sums))
-            return step_metrics.tally(reward, summed, wanted[index].numpy())
+            return step_sums(reward, summed, wanted[index].numpy())
 
         def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             assert self.statistic is not None
@@ -173,3 +175,41 @@ def _labelled(
         )
     labels = (index.labels[single] == 1) ^ flips(len(single), noise, seed)
     return np.append(pairs.reshape(-1), single), np.append(sides, labels)
+
+
+def step_sums(rewards: np.ndarray, logps: np.ndarray, desirable: np.ndarray) -> np.ndarray:
+    """What `step_metrics` needs of some items of a step; adds up over micro-batches and processes.
+
+    Args:
+        rewards: implicit ones, (items, responses of each).
+        logps: of the responses, sums over their tokens in nats, (items, responses of each).
+        desirable: whether each response is, (items, responses of each).
+
+    Returns:
+        (8,): how many are desirable and how many not, the same of rewards and of
+        log-probabilities, then pairs, and those whose desirable response has the higher reward.
+    """
+    sides = [desirable, ~desirable]
+    sums = [values[side].sum() for values in (rewards, logps) for side in sides]
+    paired = desirable.sum(axis=1) * 2 == desirable.shape[1]
+    margins = np.where(desirable, rewards, -rewards)[paired].sum(axis=1)
+    hits = (margins > 0).sum()
+    return np.array([*(side.sum() for side in sides), *sums, len(margins), hits], dtype=float)
+
+
+def step_metrics(sums: Iterable[float]) -> Metrics:
+    """What training says of a step, by the names that TRL has; what it has none of is left out.
+
+    Args:
+        sums: of all that is in it.
+    """
+    desirable, undesirable, *four, pairs, hits = map(float, sums)
+    counts = (desirable, undesirable) * 2
+    names = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")
+    named = zip(names, four, counts, strict=True)
+    found = {name: value / count for name, value, count in named if count}
+    if desirable and undesirable:
+        found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]
+    if pairs:
+        found["rewards/accuracies"] = hits / pairs
+    return found

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from preference.model import batches, cpu
 from preference.model.batches import Batch, Layout
-from preference.objectives import step_metrics
-from preference.objectives.objective import Task
+from preference.objectives.objective import NO_SUMS, Task
 from preference.runtime import processes
 from preference.runtime.session import Session
 
@@ -37,7 +36,7 @@ class Gradients:
 
         Returns:
             This process's share of the loss, the sum over its items over the weights of all, then
-            its sums of `step_metrics`.
+            its `step_sums`.
 
         Raises:
             InputError: there is not memory enough for a single item.
@@ -72,7 +71,7 @@ class Gradients:
         accelerator, task = self.session.accelerator, self.task
         weight = task.weights[index].sum()
         statistic = self._statistic(index, parts)
-        loss, sums = 0.0, step_metrics.NONE
+        loss, sums = 0.0, NO_SUMS
         for number, (visited, batch) in enumerate(self._batches(index, parts)):
             last = number == len(parts) - 1
             # Gradients are averaged over the processes once, with the last part.

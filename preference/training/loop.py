@@ -17,8 +17,7 @@ from preference.core.params import Optimization
 from preference.core.progress import bar
 from preference.model import cpu, probe
 from preference.model.scorer import ResponseLogps
-from preference.objectives import step_metrics
-from preference.objectives.objective import Task
+from preference.objectives.objective import Task, step_metrics
 from preference.runtime import processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
@@ -71,7 +70,7 @@ def fit(
                 steps = _steps(items, step_size, session.params.seed, epoch)
                 for index in islice(steps, position.done, None):
                     (loss, *sums), due, stop = session.agree(*gradients.leave(index))
-                    record.add_step(update.step(loss, index) | step_metrics.of_sums(sums))
+                    record.add_step(update.step(loss, index) | step_metrics(sums))
                     position = Position(epoch, position.done + 1, record.step)
                     if due:
                         saved = session.checkpoints.save(position, update.schedule, record.place)

@@ -5,19 +5,18 @@ import pytest
 import torch
 from objective_cases import COUNTS, LOGPS, PAIRS, REFERENCE, SEED, labelled, rewards, train
 
-from preference.objectives import step_metrics
 from preference.objectives.losses import dpo, kto
-from preference.objectives.objective import Task
+from preference.objectives.objective import NO_SUMS, Task, step_metrics, step_sums
 
 
 def told(task: Task, parts: list[list[int]]) -> dict[str, float]:
     """Of a step that is cut into these micro-batches."""
     assert task.tally
-    sums = step_metrics.NONE
+    sums = NO_SUMS
     for part in parts:
         logps, counts = LOGPS[part].flatten(), COUNTS[part].flatten()
         sums = sums + task.tally(logps, counts, np.array(part))
-    return step_metrics.of_sums(sums)
+    return step_metrics(sums)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -51,9 +50,7 @@ def test_swapped_labels_count_as_they_are_trained_on() -> None:
 
 def test_equal_rewards_are_no_hit() -> None:
     reward, logps = np.array([[0.5, 0.5]]), np.array([[-1.0, -2.0]])
-    found = step_metrics.of_sums(
-        step_metrics.tally(reward, logps, np.array([[True, False]])).tolist()
-    )
+    found = step_metrics(step_sums(reward, logps, np.array([[True, False]])).tolist())
     assert found["rewards/accuracies"] == 0.0
 
 
@@ -64,7 +61,7 @@ def test_of_labelled_responses_those_that_there_are() -> None:
     sums = task.tally(torch.tensor([-1.5, -2.0, -4.0]), torch.full((3,), 2), np.arange(3))
     # Their reference's are -1, -2 and -3; beta is 0.5.
     expected = {"rewards/chosen": 0.5 * (-0.5 + 0 - 1) / 3, "logps/chosen": -2.5}
-    assert step_metrics.of_sums(sums) == pytest.approx(expected)
+    assert step_metrics(sums) == pytest.approx(expected)
 
 
 def test_of_labelled_responses_with_both_labels() -> None:
@@ -79,8 +76,8 @@ def test_of_labelled_responses_with_both_labels() -> None:
         "logps/chosen": -0.5,
         "logps/rejected": -2.5,
     }
-    assert step_metrics.of_sums(sums) == pytest.approx(expected)
+    assert step_metrics(sums) == pytest.approx(expected)
 
 
 def test_nothing_is_said_of_nothing() -> None:
-    assert step_metrics.of_sums(step_metrics.NONE) == {}
+    assert step_metrics(NO_SUMS) == {}
