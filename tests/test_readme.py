@@ -49,8 +49,12 @@ def test_results_are_those_of_the_committed_metrics() -> None:
         decimals=4,
     )
     written = (project.ROOT / "results/table.md").read_text()
-    said = Health(compared["verdict"], written.partition(".** ")[2].partition("\n")[0], [])
-    assert written == results.table(found, Outcome(NOTHING_PUBLISHED), said)
+    # Of the verdict, and of what lengths explain, the metrics have only the word.
+    table = results.table(found, Outcome(NOTHING_PUBLISHED), Health(compared["verdict"], "", []))
+    verdict, *parts = table.strip().split("\n\n")
+    assert written.startswith(verdict.strip())
+    assert len(parts) == 3
+    assert set(parts) <= set(written.strip().split("\n\n"))
     shown = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
     assert shown == written, "put results/table.md between the two marks in README.md"
 
