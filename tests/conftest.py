@@ -10,7 +10,9 @@ import hypothesis
 import project
 import pytest
 import torch
+from browsing import CHROMIUM, QUIET
 from filelock import FileLock
+from playwright.sync_api import Browser, sync_playwright
 
 # That a busy machine is slow is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -53,3 +55,14 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs the right to mount a file system")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The one that pages are looked at with."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()

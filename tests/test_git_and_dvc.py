@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import project
+import pytest
 
 # As git says it: changed files that it tracks.
 CHANGED = " M"
@@ -33,6 +34,7 @@ def objective(place: Path) -> set[str]:
     return {"dpo_acc", "label_acc"} & {file.stem for file in curves.iterdir()}
 
 
+@pytest.mark.long
 def test_every_step_of_a_round_trip(another: Path, tmp_path: Path) -> None:
     here = another
     project.git(here, "add", "--all")

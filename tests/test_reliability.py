@@ -13,6 +13,7 @@ from pathlib import Path
 import drill
 import project
 import psutil
+import pytest
 from ruamel.yaml import YAML
 
 KILLS = 5
@@ -26,6 +27,7 @@ def lock(place: Path) -> dict[str, dict[str, object]]:
     }
 
 
+@pytest.mark.long
 def test_training_killed_at_random_moments_ends_as_if_let_be(another: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -33,6 +35,7 @@ def test_training_killed_at_random_moments_ends_as_if_let_be(another: Path) -> N
     drill.drill(another, KILLS, random.Random(seed))
 
 
+@pytest.mark.long
 def test_two_clones_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     """The one that the other tests share, and a second one."""
     other = project.copy(tmp_path / "other")
@@ -132,8 +135,8 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(
     before = drill.digests(small, "train")
     free = shutil.disk_usage(full_disk).free
     filler = full_disk / "filler"
-    # Room for a checkpoint's beginning, and for no model.
-    filler.write_bytes(b"x" * (free - 60_000))
+    # Room for curves and a checkpoint's beginning, and for no model.
+    filler.write_bytes(b"x" * (free - 190_000))
     # Another beta gives other curves, which must not take the place of those of the old model.
     project.set_params(small, {"runtime.checkpoint_minutes": 0, "train.beta": 0.3})
     done = project.run(small, sys.executable, "-m", "stages.train")

@@ -133,8 +133,9 @@ def described(directory: Path, *, random: bool) -> str:
 
     No path, which would tell of a machine.
     """
-    name, found = directory.resolve().name, weights.find(parts(directory)[-1], adapters.WEIGHTS)
-    if random or not found:
+    name = directory.resolve().name
+    found = [] if random else weights.find(parts(directory)[-1], adapters.WEIGHTS)
+    if not found:
         return f"{name}{RANDOM_WEIGHTS}"
     own = directory / adapters.WEIGHTS
     return f"{name} ({checksums.short([*[own] * own.exists(), *found])})"

@@ -37,10 +37,10 @@ class Trackers:
     """
 
     def __init__(self, session: Session, name: str, place: Path, step: int) -> None:
-        self._accelerator, self._config = session.accelerator, _config(session)
-        self._wanted = session.runtime.trackers
+        self._accelerator, self._wanted = session.accelerator, session.runtime.trackers
         if not self._wanted:
             return
+        self._config = _config(session)
         file = place / RUN
         try:
             if file.exists():

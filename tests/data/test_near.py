@@ -210,7 +210,7 @@ def test_texts_of_a_megabyte_are_no_trouble() -> None:
 
 def test_two_processes_find_the_same() -> None:
     code = (
-        "from zlib import crc32; from preference.core.params import Demo\n"
+        "from zlib import crc32; from preference.core.data_params import Demo\n"
         "from preference.data.near import NearIndex\n"
         "from preference.data.sources.demo import rows\n"
         "settings = Demo(train_rows=400, test_rows=200, lengths='short', seed=3)\n"

@@ -606,11 +606,11 @@ def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) 
     assert found.rows[11:] == [
         ["SFT + DPO", *row[:2], *["n/a"] * 3, "not comparable", row[2]]
         for row in (
-            ("pair_acc, epoch 4", "0.533", "the curves of this run have no epoch 4"),
             ("6 values", "", "train.label_noise is 0.0 here, 0.25 there"),
             ("6 values", "", "train.label_noise is 0.0 here, 0.5 there"),
             ("6 values", "", "train.label_noise is 0.0 here, 0.75 there"),
             ("6 values", "", "train.label_noise is 0.0 here, 1.0 there"),
+            ("pair_acc, epoch 4", "0.533", "the curves of this run have no epoch 4"),
         )
     ]
     text = results.table(results.Rows([], [], []), found, Health("", "", []))

@@ -76,7 +76,7 @@ def test_launched_in_two_processes_dvc_gives_what_one_gives(another: Path, finis
         )
         assert done.returncode == 0, done.stdout + done.stderr
     # One progress bar, though two processes work.
-    assert done.stderr.count("100%|") == 1
+    assert done.stderr.count("policy: 100%") == 1
     compare(another, finished)
 
 

@@ -1,17 +1,11 @@
 """The page of curves that needs no network."""
 
-import shutil
 from pathlib import Path
 
 import project
-import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from tools import plots
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 def test_the_template_is_dvcs_with_all_inside() -> None:
@@ -22,21 +16,17 @@ def test_the_template_is_dvcs_with_all_inside() -> None:
     assert "<script src" not in page
 
 
-def test_the_page_shows_every_curve_and_asks_for_nothing(another: Path) -> None:
+def test_the_page_shows_every_curve_and_asks_for_nothing(another: Path, browser: Browser) -> None:
     done = project.run(another, "python", "-m", "tools.plots")
     assert done.returncode == 0, done.stdout + done.stderr
     file = another / "dvc_plots/index.html"
     assert "https://cdn" not in file.read_text(encoding="utf-8")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium to look at it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(file.as_uri())
-        page.wait_for_function(
-            "document.querySelectorAll('.vega-embed canvas, .vega-embed svg').length >= 5"
-        )
-        browser.close()
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_function(
+        "document.querySelectorAll('.vega-embed canvas, .vega-embed svg').length >= 5"
+    )
+    page.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

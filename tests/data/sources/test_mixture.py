@@ -84,7 +84,9 @@ def test_dialogues_and_messages_can_be_mixed(tmp_path: Path) -> None:
     found, batches = registry.raw(data, "train")
     rows = [row for batch in batches for row in batch.to_pylist()]
     assert found.name == "preference + dialogues"
-    assert registry.name(data) == "files + demo"
+    own, generated = registry.name(data).split(" + ")
+    assert own.startswith("train.jsonl, test.jsonl (sha256 ")
+    assert generated == "demo"
     assert found.schema.names[-1] == "source"
     assert Counter(row["source"] for row in rows) == {"chat": 30, "made": 10}
     dialogue = next(row for row in rows if row["source"] == "made")
