@@ -140,7 +140,7 @@ def _pairs(run: Run) -> Iterator[Finding]:
             yield Finding(
                 Weight.DOUBT if pairs < 0.9 * asked else Weight.NOTE,
                 f"{pairs:,} {split} pairs, where data.{'train' if split == 'train' else 'eval'}"
-                f"_pairs asks for {asked:,}: the data have no more",
+                f"_pairs asks for {asked:,}: the data have no more to use",
             )
         for count, of, what in (
             (cut, pairs, "pairs were cut to data.max_length"),
@@ -173,7 +173,7 @@ def _few(run: Run) -> Iterator[Finding]:
     examples = counts["pairs"] * run.objective.examples + counts.get("labelled_responses", 0)
     steps = train.epochs * math.ceil(examples / (train.batch_size * train.grad_accum_steps))
     if steps < FEW_STEPS:
-        yield Finding(Weight.DOUBT, f"only {steps} steps of {title}, some of them warm-up")
+        yield Finding(Weight.DOUBT, f"only {steps} steps of {title}")
 
 
 def _length(run: Run) -> Iterator[Finding]:
@@ -185,8 +185,8 @@ def _length(run: Run) -> Iterator[Finding]:
         yield Finding(
             Weight.DOUBT,
             f"who prefers the {'longer' if longer else 'shorter'} response, and knows nothing "
-            f"else, is as good: the policy's pair_acc differs by {difference} ({span}; "
-            f"{markdown.equal_p(found.p_value)})",
+            f"else, is not shown to be worse: the policy's pair_acc differs by {difference} "
+            f"({span}; {markdown.equal_p(found.p_value)})",
         )
 
 

@@ -58,8 +58,10 @@ def _learned(run: Run, gain: Difference) -> tuple[str, str]:
         span = markdown.interval(found.low, found.high, decimals, signed=True)
         return f"{change} ({span}; {markdown.equal_p(found.p_value)})"
 
-    sentence = f"Of {pairs:,} test pairs {last} tells apart {told(gain)} against the {first}"
-    sentence += f"; {run.objective.title} alone {told(added)} against {run.titles['sft']}."
+    sentence = (
+        f"On {pairs:,} test pairs {last} changes pair_acc by {told(gain)} against the {first}"
+    )
+    sentence += f"; {run.objective.title} alone by {told(added)} against {run.titles['sft']}."
     if gain.p_value < LEVEL:
         word = "Learned" if gain.difference > 0 else "Worse than before"
     else:

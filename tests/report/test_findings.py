@@ -75,7 +75,10 @@ def test_a_policy_that_knows_no_more_than_lengths() -> None:
     scores.logps[:] = np.where(np.arange(2000) % 2 == 0, -60.0, -80.0)
     judged = health.judge(made)
     doubts = texts(judged, Weight.DOUBT)
-    assert "who prefers the longer response, and knows nothing else, is as good" in doubts
+    assert (
+        "who prefers the longer response, and knows nothing else, is not shown to be worse"
+        in doubts
+    )
     assert "differs by +0.0000 (+0.0000 to +0.0000; p = 1.000)" in doubts
 
 
@@ -94,9 +97,7 @@ def test_most_pairs_cut_or_skipped() -> None:
 def test_fewer_pairs_than_asked_for(there: int, weight: Weight) -> None:
     prepared = {"train": counts(there), "test": counts(1000)}
     judged = health.judge(run(prepared=prepared))
-    expected = (
-        f"{there:,} train pairs, where data.train_pairs asks for 4,000: the data have no more"
-    )
+    expected = f"{there:,} train pairs, where data.train_pairs asks for 4,000: the data have no more to use"
     assert judged.findings == [Finding(weight, expected)]
 
 

@@ -13,7 +13,7 @@ from preference.report.findings import Weight
 def test_a_healthy_run_has_learned(pairs: int) -> None:
     judged = health.judge(run(pairs))
     assert (judged.word, judged.findings) == ("Learned", [])
-    assert judged.sentence.startswith(f"Of {pairs:,} test pairs SFT + DPO tells apart +0.")
+    assert judged.sentence.startswith(f"On {pairs:,} test pairs SFT + DPO changes pair_acc by +0.")
     assert judged.lines() == [f"**Learned.** {judged.sentence}"]
 
 
@@ -22,8 +22,8 @@ def test_the_sentence_has_the_numbers_of_the_paired_tests() -> None:
     whole = made.compared["baseline", "final"]["pair_acc"]
     alone = made.compared["sft", "final"]["pair_acc"]
     expected = (
-        f"Of 1,000 test pairs SFT + DPO tells apart {whole.difference:+.4f} "
-        f"({whole.low:+.4f} to {whole.high:+.4f}; p < 0.001) against the baseline; DPO alone "
+        f"On 1,000 test pairs SFT + DPO changes pair_acc by {whole.difference:+.4f} "
+        f"({whole.low:+.4f} to {whole.high:+.4f}; p < 0.001) against the baseline; DPO alone by "
         f"{alone.difference:+.4f} ({alone.low:+.4f} to {alone.high:+.4f}; p < 0.001) against SFT."
     )
     assert health.judge(made).sentence == expected
