@@ -97,8 +97,8 @@ def test_most_pairs_cut_or_skipped() -> None:
 def test_fewer_pairs_than_asked_for(there: int, weight: Weight) -> None:
     prepared = {"train": counts(there), "test": counts(1000)}
     judged = health.judge(run(prepared=prepared))
-    expected = f"{there:,} train pairs, where data.train_pairs asks for 4,000: the data have no more to use"
-    assert judged.findings == [Finding(weight, expected)]
+    asked = f"{there:,} train pairs, where data.train_pairs asks for 4,000"
+    assert judged.findings == [Finding(weight, f"{asked}: the data have no more to use")]
 
 
 def test_too_few_pairs_and_steps_to_tell() -> None:
