@@ -17,10 +17,11 @@ setup: .venv/.installed ## Set up .venv with what the pipeline needs
 SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
 SMOLLM2_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-repro: .venv/.installed $(if $(filter demo-smollm2,$(RECIPE)),$(SMOLLM2)) ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first
+repro: .venv/.installed $(if $(findstring smollm2,$(RECIPE)),$(SMOLLM2)) ## Run what is out of date and show the table; RECIPE=name takes recipes/name.yaml first, KEEP=name keeps it as results/name
 	@$(RUN) python -m tools.use_recipe $(RECIPE)
 	@$(RUN) dvc repro
 	@cat results/table.md
+	@$(if $(KEEP),$(RUN) python -m tools.keep $(KEEP))
 
 sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one
 	@$(RUN) python -m tools.sweep.main $(SWEEP)

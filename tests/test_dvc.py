@@ -262,7 +262,14 @@ RAN: dict[str, tuple[object, set[str]]] = {
 
 
 # Their stages are among those that the others run.
-LONG = {"train.objective", "sft.epochs", "data.train_pairs", "train.beta", "seed"}
+LONG = {
+    "train.objective",
+    "train.beta",
+    "sft.epochs",
+    "scoring.length_normalize",
+    "data.train_pairs",
+    "seed",
+}
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_what_is_written_is_the_default_line_by_line_with_its_comments(place: Pa
     use_recipe.use("mine")
     expected = DEFAULT.read_text()
     for old, new in (
-        ("learning_rate: 5.0e-4", "learning_rate: 2e-5"),
+        ("learning_rate: 2.0e-4", "learning_rate: 2e-5"),
         ("  objective: dpo  ", "  # Slower.\n  objective: kto  "),
         ("train_pairs: 4500  ", "train_pairs: null  "),
     ):
