@@ -5,7 +5,7 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.evaluation.scoring import score_saved
-from preference.evaluation.statistics import headline, summary
+from preference.evaluation.summary import headline, summary
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.text import write_json

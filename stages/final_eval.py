@@ -12,7 +12,7 @@ from pathlib import Path
 from preference.core import params, stage
 from preference.data import tokens
 from preference.evaluation.scoring import score_saved
-from preference.evaluation.statistics import headline, summary
+from preference.evaluation.summary import headline, summary
 from preference.model import loading
 from preference.objectives.registry import named
 from preference.runtime import session

@@ -63,12 +63,11 @@ def main(args: Namespace) -> None:
     judged = health.judge(findings.Run(settings, found, compared, counts, said, titles, objective))
     curves = CURVES / "sft", CURVES / "train"
     shown = figures.Results(settings, objective.title, by_title, texts.read(PREPARED), curves)
-    answers = page.side_by_side(
-        sampled, {ANSWERED[n]: titles[n] for n in titles} | {"chosen": "chosen in the data"}
-    )
     drawn, prepared = figures.figures(shown), examples.read(PREPARED)
-    context, models = found["final"].context, rows.models[1:3]
-    written = card.model_card(settings, titles["final"], models, context, counts, judged)
+    called = {ANSWERED[name]: title for name, title in titles.items()}
+    answers = page.side_by_side(sampled, called, prepared.index)
+    context = found["final"].context
+    written = card.model_card(settings, titles["final"], rows, context, counts, judged)
     write_json(COMPARISON, comparison.flat(compared) | {"verdict": judged.word})
     write_text(CHART, figures.overview(shown))
     write_text(PAGE, page.render(shown, drawn, rows, outcome, judged, prepared, answers))

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference.core import params, stage
-from preference.evaluation.statistics import headline, summary
+from preference.evaluation.summary import headline, summary
 from preference.store import scores
 from preference.store.text import write_json
 

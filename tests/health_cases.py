@@ -49,15 +49,19 @@ def run(
     moved: float = -0.1,
     base: str = "scratch",
     asked: Params | None = None,
+    labels: tuple[int, int] | None = None,
     **more: Any,
 ) -> Run:
     """Scores a token spread by 0.7 around -2; chosen ones lie higher by `sft` and `policy`.
 
     Args:
         moved: by how much the policy's lie higher than SFT's, all of them.
+        labels: of the two of each pair, which then are in none.
     """
     random = np.random.default_rng(0)
-    index = make_index([2] * pairs, [(2 * i, 2 * i + 1) for i in range(pairs)])
+    index = make_index([2] * pairs, [] if labels else [(2 * i, 2 * i + 1) for i in range(pairs)])
+    if labels:
+        index.labels[:] = labels * pairs
     tokens = random.integers(5, 90, 2 * pairs)
     means = random.normal(-2, 0.5, 2 * pairs)
     context = {"base_model": base}
@@ -73,8 +77,14 @@ def run(
         "final": scores(policy, moved - (policy - sft)),
     }
     compared = {(a, b): comparison.compare(found[a], found[b], normalize=True) for a, b in COMPARED}
+    prepared = {"train": counts(4000), "test": counts(pairs)}
+    if labels:
+        prepared = {
+            split: found | {"pairs": 0, "labelled_responses": 2 * found["pairs"]}
+            for split, found in prepared.items()
+        }
     values: dict[str, Any] = {
-        "prepared": {"train": counts(4000), "test": counts(pairs)},
+        "prepared": prepared,
         "answers": {"baseline": said(8, 1), "sft": said(8, 2), "final": said(8, 3)},
     } | more
     return Run(

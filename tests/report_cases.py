@@ -9,7 +9,7 @@ import numpy as np
 from settings import params
 
 from preference.core.params import Params
-from preference.report import comparison, figures, length, markdown, page, verdict
+from preference.report import comparison, figures, length, page, verdict
 from preference.report.health import Health
 from preference.report.results import rows
 from preference.report.verdict import Outcome
@@ -40,6 +40,11 @@ def dialogues(count: int) -> list[Text]:
     return [dialogue(2 * i, f"number {i} {said(60)}", said(80), said(80)) for i in range(count)]
 
 
+def labelled(count: int) -> list[Text]:
+    """One response to each prompt, in no pair; of `index_of` every second one is desirable."""
+    return [replace(text, responses=text.responses[:1], pairs=[]) for text in dialogues(count)]
+
+
 def index_of(texts: Sequence[Text]) -> Index:
     first = np.cumsum([0, *(len(text.responses) for text in texts)])
     pairs = [
@@ -48,6 +53,8 @@ def index_of(texts: Sequence[Text]) -> Index:
         for a, b in text.pairs
     ]
     found = naive.make_index([len(text.responses) for text in texts], pairs)
+    if not pairs:
+        found.labels[:] = np.arange(len(found.labels)) % 2
     return replace(found, rows=np.array([text.row for text in texts]))
 
 
@@ -64,7 +71,7 @@ def scores_of(texts: Sequence[Text]) -> dict[str, Scores]:
     scores = {}
     for number, name in enumerate(NAMES):
         means = random.normal(-2, 0.6, len(tokens))
-        means[index.pairs[:, 0]] += 0.2 * number
+        means[next(iter(comparison.sides(index).values()))] += 0.2 * number
         scores[name] = Scores(index, means * tokens, tokens)
     return scores
 
@@ -122,11 +129,11 @@ def write_page(
 ) -> Path:
     """The page of made-up models over these pairs, with the curves below `place`."""
     shown = results_of(place, texts, scores)
+    compared = comparison.compare(shown.scores[NAMES[0]], shown.scores[NAMES[2]], normalize=True)
     metrics = {
-        name: {f"{m}{end}": 0.5 for m in markdown.METRICS for end in ("", "_low", "_high")}
+        name: {f"{m}{end}": 0.5 for m in compared for end in ("", "_low", "_high")}
         for name in NAMES
     }
-    compared = comparison.compare(shown.scores[NAMES[0]], shown.scores[NAMES[2]], normalize=True)
     counts = {"train": {"chosen_longer": 2, "rejected_longer": 1}}
     lengths = length.rows(shown.scores, counts, normalize=True, decimals=4)
     file = place / "report.html"

@@ -302,7 +302,9 @@ TOUCHED: dict[str, set[str]] = {
     "evaluation/generation.py": {"samples", "report"},
     "evaluation/intervals.py": SCORED,
     "evaluation/metrics.py": SCORED,
+    "evaluation/labelled.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     "evaluation/statistics.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
+    "evaluation/summary.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     # Of two objectives, the one that is trained with.
     "objectives/losses/dpo.py": TRAINED,
     "objectives/losses/kto.py": set(),

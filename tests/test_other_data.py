@@ -125,13 +125,31 @@ def test_labelled_single_responses(another: Path, monkeypatch: pytest.MonkeyPatc
     reward = 3.0 * (policy - reference)
     labels = np.array([row["label"] for row in rows[30:]])
     assert (final["pairs"], final["pair_acc"], final["margin"]) == (0, None, None)
+    assert (final["desirable"], final["undesirable"]) == (5, 5)
+    assert final["auc"] == pytest.approx(np.mean(policy[labels, None] > policy[~labels]))
+    margin = policy[labels].mean() - policy[~labels].mean()
+    assert final["label_margin"] == pytest.approx(margin, rel=1e-2)
+    headline = json.loads((another / "results/headline/final.json").read_text())
+    assert headline == {key: final[key] for key in ("auc", "label_margin")}
     assert final["label_acc"] == pytest.approx(np.mean((reward > 0) == labels))
     assert final["desired_reward"] == pytest.approx(reward[labels].mean(), rel=1e-2)
     assert final["undesired_reward"] == pytest.approx(reward[~labels].mean(), rel=1e-2)
     assert final["desired_reward"] > final["undesired_reward"]
-    # What compares pairs says that there are none, and objectives of pairs do so before training.
-    with pytest.raises(InputError, match="the test data have no pairs"):
-        run("report")
+    # The report compares the models by labels, and says nothing of pairs.
+    run("samples", "report")
+    table = (another / "results/table.md").read_text()
+    assert "On 5 desirable and 5 undesirable test responses SFT + KTO changes auc by " in table
+    assert "| model | auc | 95% interval | label_margin | 95% interval |" in table
+    assert f"| SFT + KTO | {final['auc']:.4f} | " in table
+    compared = json.loads((another / "results/comparison.json").read_text())
+    gain = final["auc"] - metrics(another, "baseline")["auc"]
+    assert compared["final_vs_baseline_auc_difference"] == pytest.approx(gain)
+    for name in ("table.md", "card.md", "chart.svg", "comparison.json"):
+        assert "pair_acc" not in (another / "results" / name).read_text()
+    page = (another / "results/report.html").read_text()
+    assert "<h4>undesirable in the data</h4><pre>No idea.</pre>" in page
+    assert "<h4>desirable in the data</h4><pre>In Kiel.</pre>" in page
+    # Objectives of pairs say before training that there are none.
     project.set_params(another, {"train.objective": "dpo"})
     with pytest.raises(InputError, match="dpo needs pairs; the training data have 0 pairs and 24"):
         run("train")

@@ -1,15 +1,14 @@
-"""How sure a difference is, on the same pairs scored by two models; what metrics files say."""
+"""How sure a difference is: of two models on the same pairs, of two groups of values."""
 
 import math
-from collections.abc import Mapping
+import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy import stats
 
-from preference.evaluation.intervals import constant, mean_interval
-from preference.evaluation.metrics import of_margins
-from preference.store.scores import Scores, pair_margins
+from preference.evaluation.intervals import CONFIDENCE, constant, mean_interval
+from preference.store.scores import mean
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,22 @@ def mean_difference(before: np.ndarray, after: np.ndarray) -> Difference:
     return Difference(float(change.mean()), **asdict(interval), p_value=p_value)
 
 
-def summary(scores: Scores, normalize: bool) -> dict[str, float | str]:
-    """Pair metrics with their 95% intervals, of all and by source, and their context."""
-    margins = pair_margins(scores, normalize)
-    found: dict[str, float | str] = {**_estimates(margins), **scores.context}
-    for title, inside in scores.index.by_source().items():
-        found |= {f"{title}: {key}": value for key, value in _estimates(margins[inside]).items()}
-    return found
+def group_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """The mean of one group of values minus that of another; Welch's t-test.
 
-
-def headline(values: Mapping[str, object]) -> dict[str, object]:
-    """Of a `summary` what a screen has room for beside other models, as `dvc metrics show` puts it.
-
-    Returns:
-        The keys that every model has, whatever it was trained with.
+    NaN where a group is empty; of a group of one nothing is known of its spread.
     """
-    return {key: values[key] for key in ("pair_acc", "margin")}
-
-
-def _estimates(margins: np.ndarray) -> dict[str, float]:
-    return {"pairs": len(margins), **of_margins(margins)}
+    sizes = len(first), len(second)
+    if min(sizes) < 2:
+        return Difference(mean(first) - mean(second), math.nan, math.nan, math.nan)
+    if constant(first) and constant(second):
+        gap = float(first[0] - second[0])
+        # Without spread there is no t, but of all ways to choose the groups so few part them so.
+        chance = 2 / math.comb(sum(sizes), sizes[0]) if gap else 1.0
+        return Difference(gap, gap, gap, chance)
+    with warnings.catch_warnings():
+        # One group may be constant: scipy warns of that, and is right all the same.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.ttest_ind(first, second, equal_var=False)
+    low, high = map(float, found.confidence_interval(CONFIDENCE))
+    return Difference(float(first.mean() - second.mean()), low, high, float(found.pvalue))

@@ -11,6 +11,7 @@ from scipy.special import expit
 from preference.core.errors import InputError
 from preference.core.params import Train
 from preference.evaluation.intervals import CONFIDENCE, mean_interval, share_interval
+from preference.evaluation.labelled import Sides, metrics
 from preference.report.groups import LEAST
 from preference.store.scores import Scores, pair_margins, rewards
 
@@ -42,6 +43,12 @@ def mean(at: float | str, values: np.ndarray) -> Point:
     """The mean of (pairs,) values."""
     interval = mean_interval(values)
     return Point(at, float(values.mean()), interval.low, interval.high, len(values))
+
+
+def auc(at: float | str, sides: Sides) -> Point:
+    """The AUC of scores of desirable and undesirable responses."""
+    found = metrics(*sides)
+    return Point(at, found["auc"], found["auc_low"], found["auc_high"], None)
 
 
 def calibration(
@@ -167,6 +174,8 @@ def read_estimates(
 ) -> list[Point]:
     """A metric by epoch with its intervals, as training wrote them; empty where there is none.
 
+    Without epochs of which it is NaN: a metric of pairs, of data that have none.
+
     Args:
         directory: curves of a stage.
         suffix: of the metric's name and of those of its ends.
@@ -179,6 +188,7 @@ def read_estimates(
     return [
         Point(epoch, value, lows.get(epoch, math.nan), highs.get(epoch, math.nan), pairs)
         for epoch, value in values.items()
+        if not math.isnan(value)
     ]
 
 

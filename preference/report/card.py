@@ -1,6 +1,6 @@
 """The card of the trained model: what it is, what it was made from, how, and how good it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -10,6 +10,7 @@ from preference.core.pins import COMMIT, HUB_ID
 from preference.report import markdown
 from preference.report.health import Health
 from preference.report.render import fill
+from preference.report.results import Rows
 
 # Sections of the params that training depends on; of the data and the base, what they are is said.
 MADE_WITH = ("seed", "scoring", "sft", "train", "precision")
@@ -18,7 +19,7 @@ MADE_WITH = ("seed", "scoring", "sft", "train", "precision")
 def model_card(
     settings: Params,
     title: str,
-    models: Sequence[Sequence[str]],
+    rows: Rows,
     context: Mapping[str, str],
     prepared: Mapping[str, Any],
     health: Health,
@@ -27,7 +28,7 @@ def model_card(
 
     Args:
         title: what the model is called.
-        models: cells of the results table, a row a model; the base is left out.
+        rows: of the results table; the base and the delta are left out.
         context: what the model's scores were computed with.
         prepared: the metrics of `prepare`.
     """
@@ -41,6 +42,7 @@ def model_card(
         datasets=[found for source in data.split(" + ") if (found := _hub_id(source))] or None,
         # The license of what this was made from is not known here, so none is named.
     )
+    columns = [("model", "left"), *markdown.columns(rows.metrics)]
     return fill(
         "card.md",
         metadata=metadata.to_yaml(),
@@ -52,7 +54,7 @@ def model_card(
         health="\n".join(health.lines()),
         context=", ".join(f"{name} {value}" for name, value in facts.items()),
         settings=settings,
-        metrics="\n".join(markdown.table([("model", "left"), *markdown.ESTIMATES], models)),
+        metrics="\n".join(markdown.table(columns, rows.models[1:-1])),
         params=[(n, v) for n, v in markdown.params(settings) if n.partition(".")[0] in MADE_WITH],
     )
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from preference.core.params import Params
-from preference.report import analysis, charts, groups
+from preference.evaluation import labelled
+from preference.report import analysis, charts, comparison, groups
 from preference.report.axes import Axis, share
 from preference.report.markdown import METRICS, interval, number
-from preference.store.scores import Scores, pair_margins, rewards
+from preference.store.scores import Scores, mean, pair_margins, rewards
 from preference.store.texts import Text
 
 POINTS = 150  # of a curve by step
 CHANCE = (0.5, "chance")
-# Not those of the models.
-SIDES = {"chosen": charts.GREEN, "rejected": charts.PURPLE}
+# Not those of the models; of chosen and rejected, or desirable and undesirable responses.
+SIDES = (charts.GREEN, charts.PURPLE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Results:
 
     Attributes:
         objective: what it is called.
-        scores: of the test pairs by model, from the first to the last: baseline, SFT, policy.
+        scores: of the test responses by model, from the first to the last: baseline, SFT, policy.
         texts: of the prompts of the test split, in its order.
         curves: directories of SFT's and of training's curves.
     """
@@ -56,31 +57,50 @@ class Results:
         return dict(zip(self.scores, (charts.GREY, charts.BLUE, charts.ORANGE), strict=True))
 
     @property
+    def pairs(self) -> int:
+        """How many test pairs there are."""
+        return len(next(iter(self.scores.values())).index.pairs)
+
+    @property
     def margins(self) -> dict[str, np.ndarray]:
         return {name: pair_margins(found, self.normalize) for name, found in self.scores.items()}
 
 
 def overview(results: Results) -> str:
-    """Accuracy by model and, where there are epochs, by epoch, as one image."""
+    """Accuracy by model and, where there are epochs, by epoch, as one image; else the AUC."""
     by_epoch = [figure.spec for figure in _epochs(results, "pair_acc")]
     return charts.image(charts.beside(_accuracy(results), *by_epoch))
 
 
 def figures(results: Results) -> dict[str, list[Figure]]:
-    """All charts, by section of the page, which says what each is for."""
-    return {
+    """All charts, by section of the page, which says what each is for.
+
+    Without test pairs, sections that have no charts then are left out.
+    """
+    found = {
         "progress": [figure for metric in METRICS for figure in _epochs(results, metric)],
         "training": _training(results),
-        "margins": [Figure("Chosen minus rejected", _distribution(results))],
-        "bias": _kinds(results),
-        "calibration": _calibration(results),
-        "deviation": _deviation(results),
     }
+    if results.pairs:
+        found |= {
+            "margins": [Figure("Chosen minus rejected", _distribution(results))],
+            "bias": _kinds(results),
+            "calibration": _calibration(results),
+        }
+    found["deviation"] = _deviation(results)
+    return {section: drawn for section, drawn in found.items() if drawn or results.pairs}
 
 
 def _accuracy(results: Results) -> charts.Spec:
-    found = {name: [analysis.share(name, m > 0)] for name, m in results.margins.items()}
-    return charts.points(found, Axis(""), share("pair_acc"), results.colours, level=CHANCE)
+    metric = "pair_acc" if results.pairs else "auc"
+    if results.pairs:
+        found = {name: [analysis.share(name, m > 0)] for name, m in results.margins.items()}
+    else:
+        found = {
+            name: [analysis.auc(name, labelled.sides(scores, results.normalize))]
+            for name, scores in results.scores.items()
+        }
+    return charts.points(found, Axis(""), share(metric), results.colours, level=CHANCE)
 
 
 def _epochs(results: Results, metric: str) -> list[Figure]:
@@ -89,7 +109,7 @@ def _epochs(results: Results, metric: str) -> list[Figure]:
     split, baseline = results.settings.train.evaluate, results.margins[base]
     # The baseline, and how many pairs there are, is only known of the test pairs.
     pairs = len(baseline) if split == "test" else None
-    value = float((baseline > 0).mean() if metric == "pair_acc" else baseline.mean())
+    value = mean(baseline > 0 if metric == "pair_acc" else baseline)
     # SFT's curves have both ways of scoring, since which one counts is no choice of that stage.
     suffix = "" if results.normalize else "_sum"
     first = analysis.read_estimates(sft, metric, suffix, pairs)
@@ -185,17 +205,21 @@ def _calibration(results: Results) -> list[Figure]:
 
 def _deviation(results: Results) -> list[Figure]:
     _, reference, policy = results.scores
-    scores = results.scores[policy]
-    ratios = rewards(scores, results.scores[reference], results.normalize, beta=1)
-    axis = Axis(f"mean log-ratio, {results.unit}", holds=(0.0,))
-    sides = zip(SIDES, ratios[scores.index.pairs].T, strict=True)
-    values = {side: [analysis.mean(side, ratio)] for side, ratio in sides}
-    level = (0.0, "reference")
-    figures = [Figure("After training", charts.points(values, Axis(""), axis, SIDES, level=level))]
-    curves = {
-        side: analysis.read_estimates(results.curves[1], f"{side}_log_ratio") for side in SIDES
-    }
+    index = results.scores[policy].index
+    ratios = rewards(results.scores[policy], results.scores[reference], results.normalize, beta=1)
+    axis, level = Axis(f"mean log-ratio, {results.unit}", holds=(0.0,)), (0.0, "reference")
+    sides, values, curves = comparison.sides(index), {}, {}
+    colours = dict(zip(sides, SIDES, strict=True))
+    # Training's curves have one name for both kinds of sides.
+    for (side, responses), name in zip(sides.items(), ("chosen", "rejected"), strict=True):
+        if len(responses):
+            point = analysis.mean(side, ratios[responses])
+            # What a point counts are pairs.
+            values[side] = [point if results.pairs else replace(point, pairs=None)]
+            curves[side] = analysis.read_estimates(results.curves[1], f"{name}_log_ratio")
+    spec = charts.points(values, Axis(""), axis, colours, level=level)
+    figures = [Figure("After training", spec)]
     if all(curves.values()):
-        spec = charts.points(curves, Axis("epoch"), axis, SIDES, level=level, joined=True)
+        spec = charts.points(curves, Axis("epoch"), axis, colours, level=level, joined=True)
         figures.insert(0, Figure("By epoch", spec))
     return figures

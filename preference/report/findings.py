@@ -10,9 +10,10 @@ import numpy as np
 
 from preference.core.params import Params, warning_of_rate
 from preference.evaluation.intervals import share_interval
+from preference.evaluation.labelled import auc_interval
 from preference.objectives.objective import Objective
 from preference.report import length, markdown
-from preference.report.comparison import Comparison
+from preference.report.comparison import Comparison, sides, tested
 from preference.store.scores import Scores, mean, rewards
 
 LEVEL = 0.05  # of the test of what was learned
@@ -21,7 +22,7 @@ LEVEL = 0.05  # of the test of what was learned
 FALLS = (-0.5, -1.0, -2.0)
 GRAM = 8  # characters
 REPEATED = 0.75  # share of an answer's pieces of so many characters that were there before
-FEW_TEST_PAIRS, FEW_STEPS = 100, 20
+FEW_TEST_PAIRS, FEW_OF_A_LABEL, FEW_STEPS = 100, 50, 20
 # Mean size of what DPO's sigmoid is taken of; below, its curve is a straight line.
 STRAIGHT = 0.05
 
@@ -45,7 +46,7 @@ class Run:
     """What a run left.
 
     Attributes:
-        scores: of the test pairs, by `baseline`, `sft` and `final`.
+        scores: of the test responses, by `baseline`, `sft` and `final`.
         compared: paired differences, by (before, after) of the same names.
         prepared: the metrics of `prepare`.
         answers: to the same prompts, by the same names.
@@ -62,19 +63,24 @@ class Run:
 
 
 def _likelihood(run: Run) -> Iterator[Finding]:
-    """What training did to the likelihood of the chosen responses, for the loss sees only pairs."""
+    """What training did to the likelihood of the chosen responses, for the loss sees only pairs.
+
+    Of data without pairs it is that of the desirable ones.
+    """
     final, sft = run.scores["final"], run.scores["sft"]
-    ratios = rewards(final, sft, normalize=True, beta=1)[final.index.pairs]
-    chosen, rejected = map(mean, ratios.T)
+    ratios = rewards(final, sft, normalize=True, beta=1)
+    (good, bad), (chosen, rejected) = zip(
+        *((side, mean(ratios[which])) for side, which in sides(final.index).items()), strict=True
+    )
     reached = [weight for weight, fall in zip(Weight, FALLS, strict=True) if chosen <= fall]
     if reached:
         collapsed = "The policy has collapsed: " if reached[-1] == Weight.BROKEN else ""
         yield Finding(
             reached[-1],
-            f"{collapsed}{run.objective.title} made a token of the chosen responses less likely by "
-            f"{-chosen:.2f} nats on average ({np.exp(chosen):.2g} times as likely; rejected "
-            f"responses: {rejected:+.2f} nats). A lower learning rate or a higher beta keeps it "
-            "closer to the reference",
+            f"{collapsed}{run.objective.title} made a token of the {good} responses less likely by "
+            f"{-chosen:.2f} nats on average ({np.exp(chosen):.2g} times as likely; {bad} "
+            f"responses: {markdown.number(rejected, 2, signed=True)} nats). A lower learning rate "
+            "or a higher beta keeps it closer to the reference",
         )
 
 
@@ -134,16 +140,17 @@ def _pairs(run: Run) -> Iterator[Finding]:
     ):
         counts = run.prepared[split]
         pairs, rows = _examples(counts), counts["rows_read"]
+        kind = "pairs" if counts["pairs"] else "labelled responses"
         cut = counts["truncated_pairs"] + counts.get("truncated_labelled", 0)
         skipped = sum(counts["skipped"].values())
         if asked and pairs < asked:
             yield Finding(
                 Weight.DOUBT if pairs < 0.9 * asked else Weight.NOTE,
-                f"{pairs:,} {split} pairs, where data.{'train' if split == 'train' else 'eval'}"
+                f"{pairs:,} {split} {kind}, where data.{'train' if split == 'train' else 'eval'}"
                 f"_pairs asks for {asked:,}: the data have no more to use",
             )
         for count, of, what in (
-            (cut, pairs, "pairs were cut to data.max_length"),
+            (cut, pairs, f"{kind} were cut to data.max_length"),
             (
                 skipped,
                 rows,
@@ -160,12 +167,16 @@ def _examples(counts: Mapping[str, Any]) -> int:
 
 
 def _few(run: Run) -> Iterator[Finding]:
-    pairs = run.scores["final"].index.pairs
-    if (n := len(pairs)) < FEW_TEST_PAIRS:
-        half = share_interval(np.arange(n) < n // 2)
+    index = run.scores["final"].index
+    if n := len(index.pairs):
+        few, what, half = n < FEW_TEST_PAIRS, "an accuracy", share_interval(np.arange(n) < n // 2)
+    else:
+        counts = [len(responses) for responses in sides(index).values()]
+        few, what, half = 0 < min(counts) < FEW_OF_A_LABEL, "an AUC", auc_interval(0.5, *counts)
+    if few:
         yield Finding(
             Weight.DOUBT,
-            f"only {n} test pairs: an accuracy of one half is known to lie between {half.low:.2f} "
+            f"only {tested(index)}: {what} of one half is known to lie between {half.low:.2f} "
             f"and {half.high:.2f}, no better",
         )
     train, title = run.settings.train, run.objective.title
@@ -177,7 +188,9 @@ def _few(run: Run) -> Iterator[Finding]:
 
 
 def _length(run: Run) -> Iterator[Finding]:
-    """A policy that learned no more than which length is preferred."""
+    """A policy that learned no more than which length is preferred, as pairs tell."""
+    if not len(run.scores["final"].index.pairs):
+        return
     longer = length.prefers_longer(run.prepared)
     found = length.against(run.scores["final"], run.settings.scoring.length_normalize, longer)
     if not (found.p_value < LEVEL and found.difference > 0):

@@ -1,11 +1,14 @@
 """Whether a run worked: learned or not, collapsed or not, and what makes its numbers mean less."""
 
 import logging
+import math
 from dataclasses import dataclass
 
 from preference.evaluation.statistics import Difference
-from preference.report import markdown
+from preference.report import comparison, markdown
 from preference.report.findings import CHECKS, LEVEL, Finding, Run, Weight
+
+NOTHING = "Nothing to compare"
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,37 @@ class Health:
 def judge(run: Run) -> Health:
     """What may be said of a run.
 
-    Learned is what `pair_acc` says, by the exact paired test against the baseline at the 5% level.
-    Nothing that is broken is called learned.
+    Learned is what `pair_acc` says, by the exact paired test against the baseline at the 5% level,
+    or, where there are no pairs, the AUC by DeLong's. Nothing that is broken is called learned.
     """
     findings = sorted((found for check in CHECKS for found in check(run)), key=lambda f: -f.weight)
-    gain = run.compared["baseline", "final"]["pair_acc"]
-    word, sentence = _learned(run, gain)
+    metric, gain = next(iter(run.compared["baseline", "final"].items()))
+    if math.isnan(gain.difference):
+        word, sentence = NOTHING, _nothing(run)
+    else:
+        word, sentence = _learned(run, metric, gain)
     if any(found.weight == Weight.BROKEN for found in findings):
-        return Health(
-            "Broken", f"The accuracies are no success, whatever they are. {sentence}", findings
-        )
+        numbers = "accuracies are no success, whatever they are"
+        if metric == "auc":
+            numbers = "AUC is no success, whatever it is"
+        return Health("Broken", f"The {numbers}. {sentence}", findings)
     if word == "Learned" and any(found.weight == Weight.DOUBT for found in findings):
         word = "Learned, with doubts"
     return Health(word, sentence, findings)
 
 
-def _learned(run: Run, gain: Difference) -> tuple[str, str]:
+def _nothing(run: Run) -> str:
+    tested = comparison.tested(run.scores["final"].index)
+    return (
+        f"There are {tested}, and no pairs: without both labels there is nothing to compare models "
+        "by."
+    )
+
+
+def _learned(run: Run, metric: str, gain: Difference) -> tuple[str, str]:
     last, first = run.titles["final"], run.titles["baseline"]
-    decimals, pairs = run.settings.report.decimals, len(run.scores["final"].index.pairs)
-    added = run.compared["sft", "final"]["pair_acc"]
+    decimals, index = run.settings.report.decimals, run.scores["final"].index
+    added = run.compared["sft", "final"][metric]
 
     def told(found: Difference) -> str:
         change = markdown.number(found.difference, decimals, signed=True)
@@ -59,14 +74,16 @@ def _learned(run: Run, gain: Difference) -> tuple[str, str]:
         return f"{change} ({span}; {markdown.equal_p(found.p_value)})"
 
     sentence = (
-        f"On {pairs:,} test pairs {last} changes pair_acc by {told(gain)} against the {first}"
+        f"On {comparison.tested(index)} {last} changes {metric} by {told(gain)} against the {first}"
     )
     sentence += f"; {run.objective.title} alone by {told(added)} against {run.titles['sft']}."
     if gain.p_value < LEVEL:
         word = "Learned" if gain.difference > 0 else "Worse than before"
     else:
-        word = "Nothing learned that these test pairs show"
-        if pairs > 1:
+        word = (
+            f"Nothing learned that these test {'pairs' if len(index.pairs) else 'responses'} show"
+        )
+        if math.isfinite(gain.low):
             sentence += f" They show a change of {_detectable(gain):.2f} or more, as a rule."
     if word == "Learned" and not (added.p_value < LEVEL and added.difference > 0):
         sentence += f" That {run.objective.title} adds to SFT is not shown."

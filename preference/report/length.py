@@ -54,13 +54,15 @@ def against(scores: Scores, normalize: bool, longer: bool) -> Difference:
 def rows(
     models: Mapping[str, Scores], prepared: Mapping[str, Any], normalize: bool, decimals: int
 ) -> list[list[str]]:
-    """The cells of `COLUMNS`: first of length alone, then by model.
+    """The cells of `COLUMNS`: first of length alone, then by model; nothing without pairs.
 
     Args:
         models: scores by title.
         prepared: the metrics of `prepare`.
     """
     scores = next(iter(models.values()))
+    if not len(scores.index.pairs):
+        return []
     tokens, longer = scores.tokens[scores.index.pairs], prefers_longer(prepared)
     hits, like = alone(tokens, longer), alike(tokens)
     title = f"length alone ({'longer' if longer else 'shorter'} preferred)"

@@ -11,7 +11,6 @@ from preference.evaluation.statistics import Difference
 
 METRICS = ("pair_acc", "margin")
 INTERVAL = ("95% interval", "centre")
-ESTIMATES = [column for metric in METRICS for column in ((metric, "right"), INTERVAL)]
 RULES = {"left": "---", "right": "---:", "centre": ":---:"}
 
 
@@ -26,11 +25,18 @@ def interval(low: float | None, high: float | None, decimals: int, *, signed: bo
     return f"{number(low, decimals, signed=signed)} to {number(high, decimals, signed=signed)}"
 
 
-def estimates(values: Mapping[str, Any], decimals: int) -> list[str]:
-    """The cells of `ESTIMATES`, from the keys that a metrics file has."""
+def columns(metrics: Sequence[str] = METRICS) -> list[tuple[str, str]]:
+    """Those of metrics with their intervals."""
+    return [column for metric in metrics for column in ((metric, "right"), INTERVAL)]
+
+
+def estimates(
+    values: Mapping[str, Any], decimals: int, metrics: Sequence[str] = METRICS
+) -> list[str]:
+    """The cells of `columns`, from the keys that a metrics file has."""
     return [
         cell
-        for metric in METRICS
+        for metric in metrics
         for cell in (
             number(values[metric], decimals),
             interval(values[f"{metric}_low"], values[f"{metric}_high"], decimals),

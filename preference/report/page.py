@@ -6,29 +6,40 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from preference.report import charts, length, markdown
+from preference.report import charts, comparison, length, markdown
 from preference.report.figures import Figure, Results
 from preference.report.health import Health
 from preference.report.render import fill, verbatim
 from preference.report.results import Rows
 from preference.report.verdict import COLUMNS, Outcome
-from preference.store.examples import Examples
+from preference.store.examples import Examples, Index
 
 DIGITS = 4  # of scores in the page, after the point
+LABELS = {1: "desirable", 0: "undesirable", -1: "chosen"}  # as `Index` has them
 
 
-def side_by_side(sampled: pa.Table, titles: Mapping[str, str]) -> list[dict[str, object]]:
-    """What the models answered, by question, under their titles.
+def side_by_side(
+    sampled: pa.Table, titles: Mapping[str, str], index: Index
+) -> list[dict[str, object]]:
+    """What the models answered, by question, under their titles, and the response of the data.
 
     Args:
         sampled: a table of `tables.SAMPLES`.
         titles: what to call each column of answers.
+        index: of the test split, whose labels say what its responses are where there are no pairs.
     """
+    rows = index.rows[index.prompt_of]
+    labels = (
+        {} if len(index.pairs) else dict(zip(rows.tolist(), index.labels.tolist(), strict=True))
+    )
     return [
         {
             "question": row["question"],
             "prompt": row["prompt"].strip(),
-            "texts": [(title, row[name]) for name, title in titles.items()],
+            "texts": [
+                *((title, row[name]) for name, title in titles.items()),
+                (f"{LABELS[labels.get(row['row'], -1)]} in the data", row["chosen"]),
+            ],
         }
         for row in sampled.to_pylist()
     ]
@@ -53,11 +64,11 @@ def render(
     """
     settings = results.settings
     first, *_, last = results.scores
-    context, pairs = results.scores[last].context, len(prepared.index.pairs)
+    context, index = results.scores[last].context, prepared.index
     return fill(
         "report.html",
         title=f"{last} against the {first}",
-        lead=f"{pairs:,} test pairs of {context.get('data', 'unknown data')}, base model "
+        lead=f"{comparison.tested(index)} of {context.get('data', 'unknown data')}, base model "
         f"{context.get('base_model', 'unknown')}, computed on {context.get('device', '?')} in "
         f"{context.get('precision', '?')}.",
         style=verbatim("report.css"),
@@ -71,7 +82,8 @@ def render(
         length_columns=length.COLUMNS,
         answers=answers,
         settings=settings,
-        pairs_count=f"{pairs:,}",
+        pairs=f"{len(index.pairs):,}" if len(index.pairs) else "",
+        sides=list(comparison.sides(index)),
         context=sorted(context.items()),
         params=markdown.params(settings),
         data=_browser_data(results, prepared),

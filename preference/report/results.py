@@ -22,6 +22,7 @@ def read_metrics(path: Path) -> dict[str, float]:
 class Rows:
     """Rows of cells: metrics by model with the delta, paired differences, and what lengths do."""
 
+    metrics: tuple[str, ...]
     models: list[list[str]]
     differences: list[list[str]]
     lengths: list[list[str]]
@@ -37,12 +38,16 @@ def rows(
 
     Args:
         models: metrics by model, in the order in which they were trained.
-        comparisons: paired differences by title; the first one is the delta row.
+        comparisons: paired differences by title; the first one is the delta row, and says by which
+            metrics the models are compared.
         decimals: digits after the point.
         lengths: as `length.rows` gives them.
     """
-    found = [[name, *markdown.estimates(values, decimals)] for name, values in models.items()]
     title, delta = next(iter(comparisons.items()))
+    metrics = tuple(delta)
+    found = [
+        [name, *markdown.estimates(values, decimals, metrics)] for name, values in models.items()
+    ]
     changes = [cell for one in delta.values() for cell in markdown.changed(one, decimals)]
     found.append([f"delta ({title})", *changes])
     differences = [
@@ -50,12 +55,12 @@ def rows(
         for title, comparison in comparisons.items()
         for metric, one in comparison.items()
     ]
-    return Rows(found, differences, lengths or [])
+    return Rows(metrics, found, differences, lengths or [])
 
 
 def table(found: Rows, compared: Outcome, health: Health) -> str:
     """The results as Markdown, below whether the run worked, above what is published."""
-    models = [("model", "left"), *markdown.ESTIMATES]
+    models = [("model", "left"), *markdown.columns(found.metrics)]
     differences = [("paired difference", "left"), ("metric", "left"), ("difference", "right")]
     differences += [markdown.INTERVAL, ("p-value", "right")]
     lines = [

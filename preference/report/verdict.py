@@ -220,11 +220,11 @@ def _verdict(
     if row.model == "delta":
         values -= sample["baseline"]
     n = len(values)
-    if row.epoch:
-        values = np.arange(n) < round(epochs[row.epoch] * n)
     if n < 2:
         reason = "fewer than two measured pairs cannot tell how much pairs differ"
         return Verdict(row, Word.INCOMPARABLE, reason)
+    if row.epoch:
+        values = np.arange(n) < round(epochs[row.epoch] * n)
     measured = float(values.mean())
     difference = measured - value
     if row.metric == "pair_acc" and row.model != "delta":

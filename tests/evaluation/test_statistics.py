@@ -2,27 +2,21 @@
 
 import math
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from preference.evaluation.intervals import mean_interval, share_interval
-from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.statistics import (
     Difference,
-    headline,
+    group_difference,
     mean_difference,
     share_difference,
-    summary,
 )
-from preference.store.scores import Scores
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
-
-Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 # Eighths: their differences are exact, so equal ones are equal.
 values = st.integers(-1000, 1000).map(lambda n: n / 8)
@@ -174,44 +168,28 @@ def test_one_pair_tells_nothing_of_a_share_difference() -> None:
     assert found.p_value == 1
 
 
-def scores(chosen: list[float], rejected: list[float], tokens: int) -> Scores:
-    counts = [tokens] * len(chosen)
-    return naive.make_scores((chosen, counts), (rejected, counts))
+@unhurried
+@given(st.lists(values, min_size=2, max_size=20), st.lists(values, min_size=2, max_size=20))
+def test_group_difference_is_welchs_test(first: list[float], second: list[float]) -> None:
+    assume(len(set(first)) > 1 and len(set(second)) > 1)
+    found = group_difference(np.array(first), np.array(second))
+    peer = CompareMeans(DescrStatsW(first), DescrStatsW(second))
+    low, high = peer.tconfint_diff(usevar="unequal")
+    _, p_value, _ = peer.ttest_ind(usevar="unequal")
+    gap = float(np.mean(first) - np.mean(second))
+    assert vars(found) == approximately(Difference(gap, low, high, p_value))
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_summary_holds_pair_metrics_and_their_intervals(normalize: bool) -> None:
-    some = scores([-2.0, -4.0, -6.0, -6.0], [-4.0, -6.0, -4.0, -6.0], tokens=2)
-    found = summary(some, normalize)
-    margins = np.array([2.0, 2.0, -2.0, 0.0]) / (2 if normalize else 1)
-    accuracy, margin = share_interval(shares(2, 2)), mean_interval(margins)
-    assert found == {
-        "pairs": 4,
-        "pair_acc": 0.5,
-        "pair_acc_low": accuracy.low,
-        "pair_acc_high": accuracy.high,
-        "margin": pair_metrics(some, normalize)["margin"],
-        "margin_low": margin.low,
-        "margin_high": margin.high,
-    }
-    assert found["margin"] == (0.25 if normalize else 0.5)
+def test_groups_without_spread_are_told_apart_by_how_few_such_groups_there_are() -> None:
+    # 3 of 6: 20 ways to choose them, of which two part them so.
+    ones, zeros = np.ones(3), np.zeros(3)
+    assert group_difference(ones, zeros) == Difference(1.0, 1.0, 1.0, 2 / 20)
+    assert group_difference(ones, ones) == Difference(0.0, 0.0, 0.0, 1.0)
+    assert group_difference(np.ones(3000), np.zeros(3000)).p_value == 0
 
 
-def test_summary_of_one_pair_has_no_margin_interval() -> None:
-    found = summary(scores([-1.0], [-2.0], tokens=1), normalize=True)
-    assert (found["pairs"], found["pair_acc"], found["margin"]) == (1, 1.0, 1.0)
-    assert found["pair_acc_low"] == pytest.approx(1 / (1 + Z**2))
-    assert math.isnan(float(found["margin_low"]))
-    assert math.isnan(float(found["margin_high"]))
-
-
-def test_summary_of_no_pairs_has_no_numbers() -> None:
-    found = summary(scores([], [], tokens=1), normalize=True)
-    assert found.pop("pairs") == 0
-    assert all(math.isnan(float(value)) for value in found.values())
-    assert len(found) == 6
-
-
-def test_a_headline_has_what_all_models_have() -> None:
-    found = {"pairs": 3, "pair_acc": 0.5, "pair_acc_low": 0.4, "margin": 0.25, "dpo_acc": 1.0}
-    assert headline(found) == {"pair_acc": 0.5, "margin": 0.25}
+def test_a_group_of_one_has_a_mean_and_no_spread() -> None:
+    found = group_difference(np.array([3.0]), np.array([1.0, 2.0]))
+    assert vars(found) == approximately(Difference(1.5, math.nan, math.nan, math.nan))
+    nothing = group_difference(np.array([]), np.array([1.0, 2.0]))
+    assert all(math.isnan(value) for value in vars(nothing).values())

@@ -14,6 +14,7 @@ from settings import train
 from statsmodels.stats.proportion import proportion_confint
 
 from preference.core.errors import InputError
+from preference.evaluation.labelled import auc_interval
 from preference.report import analysis
 from preference.store.scores import Scores
 
@@ -170,6 +171,19 @@ def test_estimates_by_epoch_have_the_intervals_that_were_written(tmp_path: Path)
     assert [(p.at, p.value, p.pairs) for p in found] == [(0, 0.5, None), (1, 0.75, None)]
     assert all(math.isnan(end) for p in found for end in (p.low, p.high))
     assert analysis.read_estimates(tmp_path, "margin") == []
+
+
+def test_epochs_without_a_value_are_left_out(tmp_path: Path) -> None:
+    place = tmp_path / "epochs" / "plots" / "metrics"
+    place.mkdir(parents=True)
+    (place / "pair_acc.tsv").write_text("step\tpair_acc\n0\tnan\n1\tnan\n")
+    assert analysis.read_estimates(tmp_path, "pair_acc") == []
+
+
+def test_an_auc_has_its_interval_and_counts_no_pairs() -> None:
+    found = analysis.auc("a", (np.array([-1.0, -3.0]), np.array([-2.0, -4.0])))
+    interval = auc_interval(0.75, 2, 2)
+    assert found == analysis.Point("a", 0.75, interval.low, interval.high, None)
 
 
 @given(st.integers(0, 1000))

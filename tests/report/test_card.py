@@ -7,25 +7,35 @@ import pytest
 from ruamel.yaml import YAML
 from settings import params
 
-from preference.report import card
+from preference.evaluation import labelled
+from preference.report import card, markdown
 from preference.report.findings import Finding, Weight
 from preference.report.health import Health
+from preference.report.results import Rows
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 CONTEXT = {"device": "cuda", "precision": "bf16", "data": "demo", "base_model": "scratch"}
 PREPARED = {"train": {"pairs": 60}, "test": {"pairs": 40}}
 HEALTH = Health("Learned", "By much.", [Finding(Weight.NOTE, "with care")])
-ROWS = [
+MODELS = [
+    ["baseline", "0.40", "0.30 to 0.50", "0.00", "-0.10 to 0.10"],
     ["SFT", "0.50", "0.40 to 0.60", "0.10", "0.00 to 0.20"],
     ["SFT + DPO", "0.60", "0.50 to 0.70", "0.30", "0.20 to 0.40"],
+    ["delta", "+0.20", "+0.10 to +0.30", "+0.30", "+0.20 to +0.40"],
 ]
 
 
-def made(template: str = "hh", **context: str) -> tuple[dict[str, Any], str]:
+def made(
+    template: str = "hh",
+    counted: dict[str, dict[str, int]] = PREPARED,
+    metrics: tuple[str, ...] = markdown.METRICS,
+    **context: str,
+) -> tuple[dict[str, Any], str]:
     """The metadata, and the text."""
-    prepared = {split: {**counts, "template": template} for split, counts in PREPARED.items()}
+    prepared = {split: {**counts, "template": template} for split, counts in counted.items()}
+    rows = Rows(metrics, MODELS, [], [])
     text = card.model_card(
-        params("fp32", "cpu"), "SFT + DPO", ROWS, CONTEXT | context, prepared, HEALTH
+        params("fp32", "cpu"), "SFT + DPO", rows, CONTEXT | context, prepared, HEALTH
     )
     empty, metadata, body = text.split("---\n", 2)
     assert empty == ""
@@ -102,4 +112,26 @@ def test_the_text_has_data_numbers_and_params() -> None:
         assert f"\n{line}\n" in body
     # What training does not depend on, or what would tell of a machine.
     assert not re.search(r"`(runtime|samples|report|data|model)\.", body)
+    assert "| baseline | 0.40" not in body
+    assert "| delta |" not in body
     assert made() == made()
+
+
+@pytest.mark.parametrize(("pairs", "said"), [(0, "24"), (12, "24 and 12 pairs")])
+def test_of_test_data_without_pairs_it_speaks_of_responses(pairs: int, said: str) -> None:
+    counts = {
+        "train": {"pairs": pairs, "labelled_responses": 24},
+        "test": {"pairs": 0, "labelled_responses": 10},
+    }
+    _, body = made("none", counts, labelled.METRICS)
+    for line in (
+        f"| labelled responses | {said} to train on, 10 to test with, of up to 8 tokens |",
+        "## Test responses",
+        "nats a token; 95% intervals.",
+        "| model | auc | 95% interval | label_margin | 95% interval |",
+        "| SFT | 0.50 | 0.40 to 0.60 | 0.10 | 0.00 to 0.20 |",
+    ):
+        assert f"\n{line}\n" in body
+    assert "pair_acc" not in body
+    assert ("pairs" in body.replace("pairs to train", "")) == bool(pairs)
+    assert f"SFT on the {'chosen' if pairs else 'desirable'} responses" in body

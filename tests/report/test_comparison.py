@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import naive
+import numpy as np
 import pytest
 
 from preference.core.errors import InputError
@@ -51,10 +52,45 @@ def test_models_of_different_pairs_are_refused() -> None:
         comparison.compare(one, swapped, normalize=True)
 
 
-def test_without_pairs_there_is_nothing_to_compare() -> None:
-    none = scores([], [], [])
-    with pytest.raises(InputError, match=r"no pairs, .* results/metrics/final\.json"):
-        comparison.compare(none, none, normalize=True)
+def labelled(logps: list[float], labels: list[int]) -> Scores:
+    """Scores of responses of two tokens, in no pair."""
+    index = naive.make_index([1] * len(logps), [])
+    index.labels[:] = labels
+    return Scores(index, np.array(logps), np.full(len(logps), 2))
+
+
+def test_without_pairs_labelled_responses_are_compared() -> None:
+    labels = [1, 0, 1, 0]
+    before = labelled([-4.0, -2.0, -6.0, -8.0], labels)
+    after = labelled([-2.0, -4.0, -5.0, -8.0], labels)
+    # Of four combinations two are right before, three after; means rise by 1 and 0.5, fall by 1.
+    found = comparison.compare(before, after, normalize=True)
+    assert list(found) == ["auc", "label_margin"]
+    assert found["auc"].difference == pytest.approx(0.25)
+    assert found["label_margin"].difference == pytest.approx(0.75 + 0.5)
+    sums = comparison.compare(before, after, normalize=False)
+    assert sums["label_margin"].difference == pytest.approx(1.5 + 1)
+    assert list(comparison.flat({("sft", "final"): found}))[:4] == [
+        f"final_vs_sft_auc_{field}" for field in ("difference", "low", "high", "p_value")
+    ]
+
+
+def test_of_one_label_every_difference_is_unknown() -> None:
+    some = labelled([-4.0, -2.0], [1, 1])
+    for found in comparison.compare(some, some, normalize=True).values():
+        assert all(math.isnan(value) for value in vars(found).values())
+
+
+def test_what_is_told_apart_are_pairs_where_there_are_any() -> None:
+    index = naive.make_index([2, 1, 1], [(1, 0)])
+    index.labels[2:] = [1, 0]
+    both = {side: which.tolist() for side, which in comparison.sides(index).items()}
+    assert both == {"chosen": [1], "rejected": [0]}
+    assert comparison.tested(index) == "1 test pairs"
+    index = replace(index, pairs=index.pairs[:0])
+    labels = {side: which.tolist() for side, which in comparison.sides(index).items()}
+    assert labels == {"desirable": [2], "undesirable": [3]}
+    assert comparison.tested(index) == "1 desirable and 1 undesirable test responses"
 
 
 def test_models_scored_with_other_precision_are_told_apart(

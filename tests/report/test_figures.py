@@ -1,12 +1,22 @@
 """Which charts the report has, and that each shows the values that it is about."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import naive
 import numpy as np
 import pytest
-from report_cases import NAMES, dialogue, dialogues, results_of, write_curve, write_estimates
+from report_cases import (
+    NAMES,
+    dialogue,
+    dialogues,
+    labelled,
+    results_of,
+    scores_of,
+    write_curve,
+    write_estimates,
+)
 from settings import params
 
 from preference.report import charts, figures
@@ -169,10 +179,10 @@ def test_deviation_is_the_mean_log_ratio_to_the_reference(tmp_path: Path) -> Non
     assert [row["value"] for row in rows] == [0.0, -2.0, 0.0, 0.5]
     assert [row["high"] for row in rows] == [0.25, -1.75, 0.25, 0.75]
     # The two sides are no models.
-    assert not set(figures.SIDES.values()) & set(results.colours.values())
+    assert not set(figures.SIDES) & set(results.colours.values())
     for spec in found.values():
         drawn = charts.svg(spec)
-        assert all(colour in drawn for colour in figures.SIDES.values())
+        assert all(colour in drawn for colour in figures.SIDES)
 
 
 def test_calibration_is_that_of_the_policy(tmp_path: Path) -> None:
@@ -199,3 +209,50 @@ def test_the_overview_has_accuracy_by_model_and_by_epoch(tmp_path: Path) -> None
     for share, name in zip((0.25, 0.5, 0.75), NAMES, strict=True):
         assert f'aria-label="{name}, {name}: {share:.3f} (95% interval ' in drawn
     assert 'aria-label="SFT + DPO, epoch 1: 0.750 (95% interval 0.500 to 1.000, 4 pairs)"' in drawn
+
+
+def test_without_pairs_there_is_what_can_be_had_of_labels(tmp_path: Path) -> None:
+    write_curve(tmp_path, "train", "steps", "loss", [0.5, 0.25])
+    # As training writes what there is none of.
+    for stage in ("sft", "train"):
+        write_estimates(tmp_path, stage, "pair_acc", [math.nan, math.nan], math.nan)
+    for side, curve in (("chosen", [0.0, -0.25]), ("rejected", [0.0, -0.5])):
+        write_estimates(tmp_path, "train", f"{side}_log_ratio", curve, 0.25)
+    texts = labelled(40)
+    results = results_of(tmp_path, texts)
+    assert list(figures.figures(results)) == ["training", "deviation"]
+    found = shown(results, "deviation")
+    assert list(found) == ["By epoch", "After training"]
+    rows = [(row["series"], row["value"]) for row in values(found["By epoch"])]
+    assert rows == [
+        *(("desirable", value) for value in (0.0, -0.25)),
+        *(("undesirable", value) for value in (0.0, -0.5)),
+    ]
+    scores = scores_of(texts)
+    ratios = np.subtract(*(scores[name].of_responses(True) for name in (NAMES[2], NAMES[1])))
+    # Every second response is desirable; what a point counts are pairs.
+    desirable, undesirable = values(found["After training"])
+    assert desirable["value"] == pytest.approx(np.mean(ratios[1::2]))
+    assert undesirable["value"] == pytest.approx(np.mean(ratios[::2]))
+    assert desirable["pairs"] is undesirable["pairs"] is None
+
+
+def test_without_pairs_the_overview_has_the_auc_by_model(tmp_path: Path) -> None:
+    results = results_of(tmp_path, labelled(42))
+    drawn = figures.overview(results)
+    for name, scores in results.scores.items():
+        means = scores.of_responses(True)
+        auc = np.mean(means[1::2, None] > means[::2])
+        assert f'aria-label="{name}, {name}: {auc:.3f} (95% interval ' in drawn
+    assert "pair" not in drawn
+
+
+def test_of_one_label_the_charts_show_what_there_is(tmp_path: Path) -> None:
+    texts = labelled(6)
+    scores = scores_of(texts)
+    for one in scores.values():
+        one.index.labels[:] = 1
+    results = results_of(tmp_path, texts, scores)
+    assert "chance: 0.5000" in figures.overview(results)
+    (spec,) = shown(results, "deviation").values()
+    assert [row["series"] for row in values(spec)] == ["desirable"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from health_cases import DOTS, counts, run, said, settings, texts
 
+from preference.evaluation.labelled import auc_interval
 from preference.report import health
 from preference.report.findings import Finding, Weight, repetition
 
@@ -132,3 +133,38 @@ def test_rates_for_random_weights_on_a_pretrained_base(base: str, doubted: bool)
 def test_a_beta_that_leaves_the_loss_where_it_was() -> None:
     judged = health.judge(run(asked=settings(train__beta=0.1)))
     assert "train.beta is 0.1 and scores are means over tokens" in texts(judged, Weight.NOTE)
+
+
+@pytest.mark.parametrize(
+    ("moved", "weight"), [(-0.49, None), (-1.01, Weight.DOUBT), (-2.01, Weight.BROKEN)]
+)
+def test_of_labelled_responses_the_desirable_ones_are_watched(
+    moved: float, weight: Weight | None
+) -> None:
+    judged = health.judge(run(moved=moved, labels=(1, 0)))
+    assert [found.weight for found in judged.findings] == ([] if weight is None else [weight])
+    if weight is not None:
+        assert f"a token of the desirable responses less likely by {-moved:.2f} nats" in (
+            judged.findings[0].text
+        )
+        assert f"undesirable responses: {moved - 0.3:+.2f} nats" in judged.findings[0].text
+
+
+def test_too_few_labelled_responses() -> None:
+    judged = health.judge(run(pairs=49, sft=3.0, policy=6.0, moved=0.0, labels=(1, 0)))
+    half = auc_interval(0.5, 49, 49)
+    assert texts(judged, Weight.DOUBT) == (
+        "only 49 desirable and 49 undesirable test responses: an AUC of one half is known to lie "
+        f"between {half.low:.2f} and {half.high:.2f}, no better"
+    )
+    assert health.judge(run(pairs=50, sft=3.0, policy=6.0, moved=0.0, labels=(1, 0))).findings == []
+
+
+def test_fewer_or_cut_labelled_responses_are_called_so() -> None:
+    made = run(labels=(1, 0))
+    made.prepared["train"].update(labelled_responses=3000, truncated_labelled=1501)
+    assert texts(health.judge(made), Weight.DOUBT).splitlines() == [
+        "3,000 train labelled responses, where data.train_pairs asks for 4,000: the data have no "
+        "more to use",
+        "1,501 of 3,000 train labelled responses were cut to data.max_length",
+    ]

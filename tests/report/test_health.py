@@ -70,3 +70,32 @@ def test_it_is_said_as_loud_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
         health.judge(run(moved=-3)).log()
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert caplog.records[-1].getMessage().startswith("Broken. The accuracies are no success")
+
+
+def test_of_labelled_responses_the_auc_says_what_was_learned() -> None:
+    made = run(labels=(1, 0))
+    judged = health.judge(made)
+    assert (judged.word, judged.findings) == ("Learned", [])
+    whole = made.compared["baseline", "final"]["auc"]
+    assert judged.sentence.startswith(
+        "On 1,000 desirable and 1,000 undesirable test responses SFT + DPO changes auc by "
+        f"{whole.difference:+.4f} ({whole.low:+.4f} to {whole.high:+.4f}; p < 0.001) against the "
+    )
+    assert health.judge(run(sft=-0.2, policy=-0.5, labels=(1, 0))).word == "Worse than before"
+    judged = health.judge(run(sft=0.0, policy=0.0, moved=0.0, labels=(1, 0)))
+    assert judged.word == "Nothing learned that these test responses show"
+    assert "They show a change of 0.0" in judged.sentence
+    assert "pair" not in judged.sentence
+    judged = health.judge(run(moved=-4.64, labels=(1, 0)))
+    assert judged.word == "Broken"
+    assert judged.sentence.startswith("The AUC is no success, whatever it is. On 1,000 desirable")
+
+
+def test_of_one_label_there_is_nothing_to_compare() -> None:
+    judged = health.judge(run(labels=(1, 1)))
+    assert judged.lines() == [
+        "**Nothing to compare.** There are 2,000 desirable and 0 undesirable test responses, and "
+        "no pairs: without both labels there is nothing to compare models by."
+    ]
+    # What can be said of answers and likelihood is.
+    assert health.judge(run(labels=(1, 1), moved=-4.64)).word == "Broken"

@@ -58,3 +58,8 @@ def test_where_no_lengths_are_alike_nothing_is_said_of_them() -> None:
     (_, *alone), (_, *model) = length.rows({"SFT": scores}, prepared(1, 2), False, 2)
     assert alone[:3] == ["n/a", "n/a to n/a", "0.00"]
     assert model[:3] == ["n/a", "n/a to n/a", "+0.50"]
+
+
+def test_without_pairs_nothing_is_said_of_lengths() -> None:
+    none = make_scores(([], []), ([], []))
+    assert length.rows({"SFT": none}, prepared(0, 0), normalize=True, decimals=2) == []

@@ -27,7 +27,10 @@ def test_estimates_follow_their_columns() -> None:
     values |= {"margin": 1.0, "margin_low": math.nan, "margin_high": math.nan}
     found = markdown.estimates(values, 2)
     assert found == ["0.50", "0.40 to 0.60", "1.00", "n/a to n/a"]
-    assert len(found) == len(markdown.ESTIMATES)
+    assert len(found) == len(markdown.columns())
+    values = {"auc": 0.75, "auc_low": 0.5, "auc_high": 0.875}
+    assert markdown.estimates(values, 3, ("auc",)) == ["0.750", "0.500 to 0.875"]
+    assert markdown.columns(("auc",)) == [("auc", "right"), ("95% interval", "centre")]
 
 
 def test_a_bar_ends_no_cell() -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import naive
 import numpy as np
 import project
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browsing import opened
@@ -18,13 +20,14 @@ from report_cases import (
     dialogue,
     dialogues,
     examples_of,
+    labelled,
     results_of,
     scores_of,
     write_page,
 )
 from scipy.special import log_ndtr
 
-from preference.report import verdict
+from preference.report import page, verdict
 from preference.report.findings import Finding, Weight
 from preference.report.health import Health
 from preference.report.verdict import Outcome
@@ -250,6 +253,41 @@ def test_what_is_empty_is_one_quiet_line(browser: Browser, tmp_path: Path) -> No
             assert parts.nth(1).get_attribute("class") == "quiet"
             assert parts.nth(1).inner_text()
         assert found.locator("#margins svg").count() == 1
+
+
+def test_without_pairs_what_needs_them_is_left_out(browser: Browser, tmp_path: Path) -> None:
+    texts = labelled(40)
+    with opened(browser, write_page(tmp_path, texts)) as found:
+        assert "20 desirable and 20 undesirable test responses of" in found.inner_text(".lead")
+        heads = found.locator("#results th").all_inner_texts()
+        assert "auc" in heads
+        assert "label_margin" in heads
+        assert "pair_acc" not in found.inner_text("main")
+        links = [link.get_attribute("href") for link in found.query_selector_all("nav a")]
+        sections = [f"#{one.get_attribute('id')}" for one in found.query_selector_all("section")]
+        expected = ["#results", "#verdict", "#deviation", "#answers", "#pairs", "#made"]
+        assert links == sections == expected
+        # Of the list of pairs one quiet line is left; charts still say what they show.
+        assert found.inner_text("#pairs").split("\n")[-1] == "The test data have none to list."
+        assert not found.locator("#list").is_visible()
+        mark = found.locator("#deviation [aria-roledescription=point]").first
+        mark.scroll_into_view_if_needed()
+        mark.hover(force=True)
+        assert found.inner_text("#tip") == mark.get_attribute("aria-label")
+
+
+def test_a_response_of_the_data_is_called_what_its_label_says() -> None:
+    index = naive.make_index([1, 1], [])
+    index.labels[:] = [1, 0]
+    said = {"question": "Q", "prompt": " Q ", "base": "a", "chosen": "c"}
+    sampled = pa.Table.from_pylist([{"row": 0, **said}, {"row": 1, **said}])
+    found = page.side_by_side(sampled, {"base": "baseline"}, index)
+    assert [one["texts"] for one in found] == [
+        [("baseline", "a"), (f"{label} in the data", "c")] for label in ("desirable", "undesirable")
+    ]
+    pairs = naive.make_index([2, 2], [(0, 1), (2, 3)])
+    found = page.side_by_side(sampled, {"base": "baseline"}, pairs)
+    assert [one["texts"] for one in found] == [[("baseline", "a"), ("chosen in the data", "c")]] * 2
 
 
 def test_data_and_model_are_called_what_the_metrics_call_them(

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,26 @@ def test_the_table_to_the_letter() -> None:
 Nothing is published.
 """
     )
+
+
+def test_columns_are_those_of_the_metrics_that_are_compared() -> None:
+    # As in a metrics file of data without pairs.
+    values: dict[str, Any] = {"pairs": 0, "pair_acc": None, "auc": 0.75, "label_margin": -0.5}
+    values |= {"auc_low": 0.5, "auc_high": 0.875, "label_margin_low": -1.0}
+    values |= {"label_margin_high": 0.25}
+    gained = {
+        "auc": Difference(0.25, 0.125, 0.375, 0.0004),
+        "label_margin": Difference(math.nan, math.nan, math.nan, math.nan),
+    }
+    lines = markdown({"baseline": values}, {"other": gained}, decimals=2).splitlines()[4:]
+    assert lines[:4] == [
+        "| model | auc | 95% interval | label_margin | 95% interval |",
+        "| --- | ---: | :---: | ---: | :---: |",
+        "| baseline | 0.75 | 0.50 to 0.88 | -0.50 | -1.00 to 0.25 |",
+        "| delta (other) | +0.25 | +0.12 to +0.38 | n/a | n/a to n/a |",
+    ]
+    assert lines[7] == "| other | auc | +0.25 | +0.12 to +0.38 | < 0.001 |"
+    assert lines[8] == "| other | label_margin | n/a | n/a to n/a | n/a |"
 
 
 def test_decimals_are_a_choice_but_for_p_values() -> None:

@@ -236,6 +236,13 @@ def test_fewer_than_two_pairs_are_not_tested(metric: str, count: int) -> None:
     assert found.reason == "fewer than two measured pairs cannot tell how much pairs differ"
 
 
+def test_of_no_pairs_no_epoch_is_tested_either() -> None:
+    values = one("final", "pair_acc", "0.5")
+    known = values.model_copy(update={"rows": [values.rows[0].model_copy(update={"epoch": 1})]})
+    (found,) = judge(known, RUN, {"final": np.ones(0)}, {1: math.nan})
+    assert (found.word, found.measured) == ("not comparable", None)
+
+
 def test_two_pairs_are_tested() -> None:
     found = judged(one("final", "margin", "0.5"), final=np.array([0.0, 1.0]))
     assert (found.p_value, found.word) == (1.0, "consistent")
@@ -467,7 +474,7 @@ def test_rows_to_the_letter() -> None:
     rows = [cells(verdict, titles, decimals=3) for verdict in found]
     told = Outcome("All is well.", rows, "A paper.", "How it was tested.")
     assert (
-        results.table(results.Rows([], [], []), told, Health("", "", [])).partition("All is")[2]
+        results.table(results.Rows((), [], [], []), told, Health("", "", [])).partition("All is")[2]
         == """\
  well.
 
@@ -613,6 +620,6 @@ def test_the_report_says_what_the_verdicts_are(monkeypatch: pytest.MonkeyPatch) 
             ("pair_acc, epoch 4", "0.533", "the curves of this run have no epoch 4"),
         )
     ]
-    text = results.table(results.Rows([], [], []), found, Health("", "", []))
+    text = results.table(results.Rows((), [], [], []), found, Health("", "", []))
     assert f"\nPublished: {found.source}\n" in text
     assert text.endswith(f"\n{found.explanation}\n")

@@ -13,7 +13,7 @@ from tools.sweep.study import Study, Variant
 
 COLUMNS = (
     ("variant", "left"),
-    *markdown.ESTIMATES,
+    *markdown.columns(),
     ("stages run", "left"),
     ("reused", "right"),
     ("seconds", "right"),

@@ -15,7 +15,7 @@ from preference.core.data_params import Data, Source
 from preference.core.errors import InputError
 from preference.data.sources import registry
 from preference.data.sources.mixture import RawRow, mixed
-from preference.evaluation.statistics import summary
+from preference.evaluation.summary import summary
 from preference.store.scores import Scores
 
 
