@@ -15,6 +15,7 @@ import pytest
 import sessions
 import settings
 import torch
+from gguf_cases import LlamaCpp
 from model_cases import assert_same_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -30,6 +31,7 @@ from preference.objectives.losses import dpo
 from preference.objectives.registry import named
 from preference.report.analysis import read_curve
 from preference.training import loop
+from tools import export
 
 pytestmark = pytest.mark.real
 FILE = project.ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -237,6 +239,25 @@ def test_chat_answers_as_transformers_do(directory: Path, tmp_path: Path) -> Non
     data_helpers.write_params(tmp_path / "params.yaml")
     said = chat(tmp_path, asked, "--model", str(directory), "--max-new-tokens", "40")
     assert said == replies(directory, asked, 40)
+
+
+def test_llama_cpp_reads_the_exported_file_as_the_same_model(
+    directory: Path, tmp_path: Path
+) -> None:
+    export.write(directory, tmp_path, "gguf", "fp32")
+    llama = LlamaCpp(tmp_path / "base-fp32.gguf", 512)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    for row in dialogues()[:4]:
+        text = tokenizer.apply_chat_template(
+            row["prompt"], add_generation_prompt=True, tokenize=False
+        )
+        ids = tokenizer(text).input_ids
+        count, found = llama.asked(text, model.config.vocab_size)
+        with torch.no_grad():
+            expected = model(torch.tensor([ids])).logits[0, -1].double().log_softmax(0).numpy()
+        assert count == len(ids)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("no", FLOAT32), ("bf16", BFLOAT16)])
