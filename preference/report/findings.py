@@ -21,7 +21,9 @@ LEVEL = 0.05  # of the test of what was learned
 # is a note, a doubt, a collapse. At -2 a token has an eighth of the probability that it had.
 FALLS = (-0.5, -1.0, -2.0)
 GRAM = 8  # characters
-REPEATED = 0.75  # share of an answer's pieces of so many characters that were there before
+# Share of an answer's pieces of so many characters that were there before: of one that is nothing
+# else, and on average over all answers.
+REPEATED, OFTEN = 0.75, 0.25
 FEW_TEST_PAIRS, FEW_OF_A_LABEL, FEW_STEPS = 100, 50, 20
 # Mean size of what DPO's sigmoid is taken of; below, its curve is a straight line.
 STRAIGHT = 0.05
@@ -111,8 +113,16 @@ def _answers(run: Run) -> Iterator[Finding]:
             f"{'The policy has collapsed: ' * new}{loops} of its {len(policy)} sampled answers are "
             f"empty or repeat themselves ({before} of {run.titles['sft']}'s do). Read them",
         )
+        return
+    share, earlier = (float(np.mean([*map(repetition, texts)])) for texts in (policy, sft))
+    if share > max(OFTEN, 2 * earlier):
+        yield Finding(
+            Weight.DOUBT,
+            f"{share:.0%} of the policy's sampled answers repeat what they said before "
+            f"({earlier:.0%} of {run.titles['sft']}'s). Read them",
+        )
     same, before = (len(texts) - len(set(texts)) for texts in (policy, sft))
-    if 2 * same >= len(policy) and 2 * before < same and 2 * loops < len(policy):
+    if 2 * same >= len(policy) and 2 * before < same:
         yield Finding(
             Weight.DOUBT,
             f"the policy gives one answer to several questions: {len(set(policy))} different ones "

@@ -33,6 +33,22 @@ def test_models_that_repeat_themselves_before_training_too_have_not_collapsed_by
     assert "8 of its 8 sampled answers" in texts(judged, Weight.NOTE)
 
 
+def test_answers_that_repeat_themselves_in_part_are_a_doubt() -> None:
+    fox = "The quick brown fox jumps over a lazy dog. "
+    looping = fox + "it. " * 10
+    # Of 76 pieces of 8 characters the last 35, from the sentence's ". " on, are 4 different ones.
+    assert repetition(looping) == pytest.approx(31 / 76)
+    before = {"baseline": said(8, 1), "sft": [fox] * 7 + said(1, 2)}
+    judged = health.judge(run(answers=before | {"final": [f"{i}{looping}" for i in range(8)]}))
+    assert judged.word == "Learned, with doubts"
+    assert "% of the policy's sampled answers repeat what they said before (" in texts(
+        judged, Weight.DOUBT
+    )
+    # As much was repeated before.
+    judged = health.judge(run(answers=before | {"sft": [looping], "final": [looping, fox]}))
+    assert judged.word == "Learned"
+
+
 def test_empty_answers_are_broken() -> None:
     answers = {"baseline": said(8, 1), "sft": said(8, 2), "final": [""] * 4 + said(4, 3)}
     judged = health.judge(run(answers=answers))
