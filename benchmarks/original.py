@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedul
 
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
-from preference.objectives.losses import dpo
 
 BATCH = 4
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -44,7 +43,8 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, An
             scores = _logps(policy, chosen), _logps(policy, rejected)
             with torch.no_grad():
                 anchors = _logps(reference, chosen), _logps(reference, rejected)
-            loss = dpo.loss(*scores, *anchors, 0.1).mean() / accumulate
+            margins, theirs = (chosen - rejected for chosen, rejected in (scores, anchors))
+            loss = -F.logsigmoid(0.1 * (margins - theirs)).mean() / accumulate
             loss.backward()
             if number % accumulate == 0 or number * BATCH >= workload.pairs:
                 torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

@@ -76,6 +76,7 @@ PARAMS: dict[str, Any] = {
         "beta": 0.1,
         "label_noise": 0.0,
         "evaluate": "test",
+        "options": {},
         "kto": {"target_kl": 0.0},
     },
     "precision": "fp32",

@@ -27,6 +27,7 @@ def train(**changes: object) -> Train:
         "beta": 0.1,
         "label_noise": 0.0,
         "evaluate": "test",
+        "options": {},
         "kto": {"target_kl": 0.0},
         "epochs": 1,
         "learning_rate": 1e-3,

@@ -80,6 +80,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "train.label_noise": (0.5, TRAINED),
     "train.evaluate": ("validation", FROM_SFT),
     "train.keep": ("best", TRAINED),
+    "train.options": ({"label_smoothing": 0.1}, TRAINED),
     "train.kto.target_kl": (0.1, TRAINED),
     "train.kto.shuffle": ("pairs", TRAINED),
     "train.epochs": (3, TRAINED),
@@ -305,9 +306,10 @@ TOUCHED: dict[str, set[str]] = {
     "evaluation/labelled.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     "evaluation/statistics.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     "evaluation/summary.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
-    # Of two objectives, the one that is trained with.
+    # Of all losses, the one that is trained with.
     "objectives/losses/dpo.py": TRAINED,
     "objectives/losses/kto.py": set(),
+    "objectives/batch.py": FROM_SFT,
     "objectives/registry.py": TRAINED,
     "objectives/sft.py": FROM_SFT,
     "training/loop.py": FROM_SFT,

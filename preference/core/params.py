@@ -1,10 +1,11 @@
 """`params.yaml`, typed and validated."""
 
 import difflib
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from preference.core.data_params import Data
 from preference.core.errors import InputError
@@ -16,6 +17,7 @@ from preference.core.sections import (
     Section,
     Share,
     leaf_keys,
+    problems,
     read_yaml,
 )
 
@@ -116,6 +118,8 @@ class Train(Optimization):
     evaluate: Literal["test", "validation"]
     # best: the weights of the epoch that judges best.
     keep: Literal["last", "best"] = "last"
+    # What the objective takes beside beta: the keys are those that its file declares.
+    options: dict[str, Any]
     kto: Kto
 
     @model_validator(mode="after")
@@ -182,6 +186,21 @@ class Params(Section):
             )
         if self.sft.turns == "all" and self.data.truncation == "end":
             raise ValueError("sft.turns: all needs data.truncation: start or drop")
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_the_objectives(self) -> "Params":
+        """Without options nothing of an objective is imported."""
+        asked, objective = self.train.options, self.train.objective
+        if not asked:
+            return self
+        known = import_module(f"preference.objectives.losses.{objective}").OBJECTIVE.options
+        if not known.model_fields:
+            raise ValueError(f"train.options: {objective} has none; leave it empty: {{}}")
+        try:
+            known.model_validate(asked)
+        except ValidationError as error:
+            raise ValueError("\n".join(problems(error, known, "train.options."))) from None
         return self
 
 

@@ -15,6 +15,7 @@ from preference.core.errors import InputError
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Minority = Annotated[float, Field(ge=0, lt=0.5)]  # a share of fewer than half
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -57,14 +58,24 @@ def checked(values: Mapping[str, Any], path: Path, kind: type[S]) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        known = list(leaf_keys(kind))
-        found = [_describe(e, known) for e in error.errors()]
+        found = problems(error, kind)
         raise InputError("\n".join(f"{path}: {problem}" for problem in found)) from None
 
 
-def _describe(error: ErrorDetails, known: list[str]) -> str:
+def problems(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """What is wrong with values that are not as `kind` says, a line for each.
+
+    Args:
+        prefix: of the keys, where `kind` is a group of them: `train.options.`.
+    """
+    known = list(leaf_keys(kind, prefix))
+    found = (_describe(each, known, prefix) for each in error.errors())
+    return [line for problem in found for line in problem.splitlines()]
+
+
+def _describe(error: ErrorDetails, known: list[str], prefix: str) -> str:
     kind, message = error["type"], error["msg"]
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    key = prefix + ".".join(str(part) for part in error["loc"] if part != "[key]")
     # Where a key takes several types, pydantic adds the type that it tried.
     key = next((name for name in known if "." in name and key.startswith(f"{name}.")), key)
     if kind == "value_error":
@@ -73,12 +84,14 @@ def _describe(error: ErrorDetails, known: list[str]) -> str:
         return f"{key}: missing; the files in recipes/ show every key"
     if kind == "extra_forbidden":
         groups = {name[:i] for name in known for i, sign in enumerate(name) if sign == "."}
+        alike = known + sorted(name for name in groups if name.count(".") == key.count("."))
+        # What all have in common would make any two look alike.
         near = difflib.get_close_matches(
-            key, known + sorted(name for name in groups if name.count(".") == key.count(".")), n=1
+            key.removeprefix(prefix), [name.removeprefix(prefix) for name in alike], n=1
         )
         group = key.rsplit(".", 1)[0] + "." if "." in key else ""
         siblings = ", ".join(name for name in known if name.startswith(group))
-        hint = f"did you mean {near[0]}?" if near else f"known are {siblings or 'others'}"
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {siblings or 'others'}"
         return f"{key}: unknown key; {hint}"
     quotes = "; write it in quotes" if kind == "string_type" else ""
     return f"{key}: {message[0].lower()}{message[1:]} (it is {error['input']!r}{quotes})"
@@ -94,11 +107,12 @@ def leaf_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def flat(values: BaseModel | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by dotted key."""
+    """Nested values by dotted key, in a section the keys that `leaf_keys` has."""
+    typed = isinstance(values, BaseModel)
     if isinstance(values, BaseModel):
         values = {name: getattr(values, name) for name in type(values).model_fields}
     for name, value in values.items():
-        if isinstance(value, BaseModel | Mapping):
+        if isinstance(value, BaseModel) or (isinstance(value, Mapping) and not typed):
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
+from preference.core.sections import Section
+from preference.objectives.batch import Batch
 from preference.objectives.label_noise import flips
 from preference.store.examples import Examples, Index, Ragged
-from preference.store.scores import Metrics, Scores, log_ratios
+from preference.store.scores import Metrics, Scores, log_ratios, mean
 
 if TYPE_CHECKING:
     # It takes long to import, and the report needs none.
@@ -31,14 +33,15 @@ class Task:
         weights: (items,); a step's loss is the sum of its items' losses over the sum of their
             weights.
         loss: from the log-probabilities of a micro-batch (responses,), their token counts
-            (responses,), the items' indices (micro-batch,) and the step's statistic to losses in
-            nats, (micro-batch,), each the sum over the item's examples.
+            (responses,), the items' indices (micro-batch,) and what the statistic says of them to
+            losses in nats, (micro-batch,), each the sum over the item's examples.
         counted: how many of those that a step's size counts are in one item.
         tally: from what `loss` has of a micro-batch to its `step_sums`.
         statistic: from the log-probabilities of a whole step, its token counts and its items'
-            indices to what the loss needs of all of it, such as an estimate of the KL divergence.
-            It is had in a pass without gradients before the step is cut, so that how it is cut
-            changes nothing. None where the loss needs no such thing.
+            indices to what the loss needs of all of it: one value, such as an estimate of the KL
+            divergence, or one for each item, (items, ...), such as its rank. It is had in a pass
+            without gradients before the step is cut, so that how it is cut changes nothing. None
+            where the loss needs no such thing.
     """
 
     unit: str
@@ -56,6 +59,10 @@ class Task:
         return self.examples.index.rows[prompts].tolist()
 
 
+class NoOptions(Section):
+    """What a loss declares that has no options."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """An objective of `train`, as its file in `losses/` registers it under the file's name.
@@ -63,23 +70,27 @@ class Objective:
     Attributes:
         title: what tables and charts call it.
         needs: pairs, or responses with labels, which the two sides of a pair are as well.
-        loss: from the scores of a micro-batch by the policy and by the reference, in nats, sums or
-            means over tokens, whether each response is desirable, params and the step's statistic
-            to losses in nats. Of pairs, the first three are (pairs, 2), chosen first, and the
-            losses (pairs,); of labelled responses all are of one shape.
+        loss: from a micro-batch, params and options to losses in nats: (pairs,) of pairs, of
+            labelled responses of the batch's shape.
         metrics: those of its own, from the scores of policy and reference, params, and whether
-            scores are means over tokens.
+            scores are means over tokens; without them it has those of `measured`.
+        options: what `train.options` may hold, each with its bounds and a default.
         reference: whether the loss compares with the reference; else its scores are 0.
-        statistic: from the scores of a whole step by the policy and by the reference to what the
-            loss needs of all of it, such as an estimate of the KL divergence.
+        length_normalize: whether its scores are means over tokens, where its paper defines it so;
+            None: what `scoring.length_normalize` says.
+        statistic: from a whole step to what the loss needs of all of it: one value, or one for
+            each item. It never has a gradient.
     """
 
     title: str
     needs: Literal["pairs", "labels"]
-    loss: "Callable[[Tensor, Tensor, Tensor, Train, Tensor | None], Tensor]"
-    metrics: Callable[[Scores, Scores, Train, bool], Metrics]
+    # Each has options of its own kind.
+    loss: "Callable[[Batch, Train, Any], Tensor]"
+    metrics: Callable[[Scores, Scores, Train, bool], Metrics] | None = None
+    options: type[Section] = NoOptions
     reference: bool = True
-    statistic: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    length_normalize: bool | None = None
+    statistic: "Callable[[Batch], Tensor] | None" = None
 
     @property
     def trained(self) -> str:
@@ -91,12 +102,50 @@ class Objective:
         """How many of those that a step's size counts a pair gives."""
         return 1 if self.needs == "pairs" else 2
 
+    def asked(self, settings: Train) -> Section:
+        """Its options, as `train.options` has them; `params.load` has checked them."""
+        return self.options.model_validate(settings.options)
+
+    def normalizes(self, normalize: bool) -> bool:
+        """Whether its scores are means over tokens, where the params say `normalize`."""
+        return normalize if self.length_normalize is None else self.length_normalize
+
     def against_reference(
         self, policy: Scores, reference: Scores, settings: Train, normalize: bool
     ) -> Metrics:
         """The metrics that need a reference: its own, and what holds for every objective."""
-        own = self.metrics(policy, reference, settings, normalize)
-        return own | log_ratios(policy, reference, normalize)
+        ratios = log_ratios(policy, reference, normalize)
+        own = self.metrics(policy, reference, settings, normalize) if self.metrics else None
+        return (own or self.measured(policy, reference, settings, normalize)) | ratios
+
+    def measured(
+        self, policy: Scores, reference: Scores, settings: Train, normalize: bool
+    ) -> Metrics:
+        """Its own `loss`, a mean over a split that is one step; of pairs rewards as well.
+
+        A reward is beta x (policy - reference) of a response's score. `reward_acc` is the share of
+        pairs whose chosen response has strictly the higher one, `reward` the mean difference.
+        """
+        index, normalize = policy.index, self.normalizes(normalize)
+        in_pairs = self.needs == "pairs"
+        sides = index.pairs.T if in_pairs else index.by_label()
+        responses = np.concatenate(sides)
+        desirable = np.arange(len(responses)) < len(sides[0])
+        if in_pairs:
+            responses, desirable = (each.reshape(2, -1).T for each in (responses, desirable))
+        known = self._anchors(reference, normalize)
+        batch = Batch.of_scores(policy, known, normalize, responses, desirable)
+        found = batch.given(self.statistic(batch) if self.statistic else None)
+        loss = mean(self.loss(found, settings, self.asked(settings)).numpy())
+        if not in_pairs:
+            return {"loss": loss}
+        reward = settings.beta * batch.margin.numpy()
+        return {"loss": loss, "reward_acc": mean(reward > 0), "reward": mean(reward)}
+
+    def _anchors(self, reference: Scores, normalize: bool) -> np.ndarray:
+        """What the loss compares the responses of a split with, (responses,)."""
+        scores = reference.of_responses(normalize)
+        return scores if self.reference else np.zeros_like(scores)
 
     def task(
         self, examples: Examples, anchors: Scores, settings: Train, normalize: bool, seed: int
@@ -108,43 +157,42 @@ class Objective:
         """
         import torch
 
-        in_pairs = self.needs == "pairs"
+        in_pairs, normalize = self.needs == "pairs", self.normalizes(normalize)
         size = 2 if in_pairs or settings.kto.shuffle == "pairs" else 1
         responses, desirable = _labelled(examples.index, settings, seed, in_pairs)
-        known = anchors.of_responses(normalize) if self.reference else np.zeros(len(anchors.logps))
+        known = self._anchors(anchors, normalize).astype(np.float32)
         wanted, anchor, weights = (
             torch.from_numpy(values).view(-1, size)
-            for values in (
-                desirable,
-                known[responses].astype(np.float32),
-                examples.index.weights[responses],
-            )
+            for values in (desirable, known[responses], examples.index.weights[responses])
         )
         # Where the loss finds each: of a pair the chosen one first.
         order = (~wanted).long() if in_pairs else torch.arange(size).expand(wanted.shape)
         anchor, wanted = anchor.gather(1, order), wanted.gather(1, order)
+        options = self.asked(settings)
 
-        def scores(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "tuple[Tensor, Tensor]":
-            own = (logps / counts if normalize else logps).view(-1, size)
-            return own.gather(1, order[index].to(own.device)), anchor[index].to(own.device)
+        def batch(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> Batch:
+            device = logps.device
+            scores, sums, tokens = (
+                values.view(-1, size).gather(1, order[index].to(device))
+                for values in (logps / counts if normalize else logps, logps, counts)
+            )
+            return Batch(scores, anchor[index].to(device), wanted[index].to(device), sums, tokens)
 
         def loss(
             logps: "Tensor", counts: "Tensor", index: np.ndarray, found: "Tensor | None"
         ) -> "Tensor":
-            policy, reference = scores(logps, counts, index)
-            each = self.loss(policy, reference, wanted[index].to(policy.device), settings, found)
+            each = self.loss(batch(logps, counts, index).given(found), settings, options)
             return each if in_pairs else (each * weights[index].to(logps.device)).sum(1)
 
         def tally(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> np.ndarray:
-            policy, reference = scores(logps, counts, index)
-            sums = logps.view(-1, size).gather(1, order[index].to(logps.device))
-            rewards = settings.beta * (policy - reference)
-            reward, summed = (values.double().cpu().numpy() for values in (rewards, sums))
+            found = batch(logps, counts, index)
+            rewards = settings.beta * (found.policy - found.reference)
+            reward, summed = (values.double().cpu().numpy() for values in (rewards, found.logps))
             return step_sums(reward, summed, wanted[index].numpy())
 
         def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             assert self.statistic is not None
-            return self.statistic(*scores(logps, counts, index))
+            return self.statistic(batch(logps, counts, index))
 
         return Task(
             unit="pairs" if size == 2 else "examples",

@@ -70,14 +70,14 @@ class Gradients:
     def _accumulate(self, index: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
         accelerator, task = self.session.accelerator, self.task
         weight = task.weights[index].sum()
-        statistic = self._statistic(index, parts)
+        statistics = self._statistics(index, parts)
         loss, sums = 0.0, NO_SUMS
         for number, (visited, batch) in enumerate(self._batches(index, parts)):
             last = number == len(parts) - 1
             # Gradients are averaged over the processes once, with the last part.
             with nullcontext() if last else accelerator.no_sync(self.model):
                 logps: Tensor = self.model(batch)
-                share = task.loss(logps, batch.counts, visited, statistic).sum() / weight
+                share = task.loss(logps, batch.counts, visited, statistics[number]).sum() / weight
                 share = share * bool(len(parts[number]))
                 accelerator.backward(share * accelerator.num_processes)
             loss += share.item()
@@ -96,17 +96,22 @@ class Gradients:
             yield visited, batch.to(self.session.accelerator.device)
 
     @torch.no_grad()
-    def _statistic(self, index: np.ndarray, parts: list[np.ndarray]) -> Tensor | None:
-        """What the objective needs of the whole step, the same for each part and process."""
+    def _statistics(self, index: np.ndarray, parts: list[np.ndarray]) -> list[Tensor | None]:
+        """What the objective needs of the whole step, for each part; the same in each process."""
         if self.task.statistic is None:
-            return None
+            return [None] * len(parts)
         sizes = [len(self.task.items[item]) for item in index]
         places = dict(zip(index, np.split(np.arange(sum(sizes)), np.cumsum(sizes)), strict=False))
-        found = np.zeros((2, sum(sizes)))
+        logps = np.zeros((2, sum(sizes)))
         for part, (visited, batch) in zip(parts, self._batches(index, parts), strict=True):
             both = torch.stack([self.model(batch).double(), batch.counts.double()])
             if len(part):
-                found[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()
+                logps[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()
         device = self.session.accelerator.device
-        logps, counts = torch.from_numpy(processes.total(self.session.accelerator, found))
-        return self.task.statistic(logps.float().to(device), counts.to(device), index)
+        sums, counts = torch.from_numpy(processes.total(self.session.accelerator, logps))
+        found = self.task.statistic(sums.float().to(device), counts.to(device), index)
+        if not found.dim():
+            return [found] * len(parts)
+        # One for each item: an empty part takes part with the first.
+        rows = {item: row for row, item in enumerate(index)}
+        return [found[[rows[i] for i in (part if len(part) else index[:1])]] for part in parts]

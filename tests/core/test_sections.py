@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from data_helpers import refused_params, refused_value, write_params
+from data_helpers import PARAMS, refused_params, refused_value, write_params
+from pydantic import ValidationError
 
 from preference.core import params, sections
 
@@ -84,3 +85,27 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
     assert "expected keys and values" in refused_params(path)
+
+
+def test_flat_has_the_leaf_keys_of_a_section_and_all_that_a_file_nests() -> None:
+    nested = {**PARAMS["train"], "options": {"gamma": 1.0}}
+    found = dict(sections.flat(params.Train.model_validate(nested), "train."))
+    assert list(found) == list(sections.leaf_keys(params.Train, "train."))
+    assert found["train.options"] == {"gamma": 1.0}
+    assert dict(sections.flat({"train": nested}))["train.options.gamma"] == 1.0
+
+
+class Group(sections.Section):
+    one: int
+    two: sections.Minority = 0.0
+
+
+def test_problems_of_a_group_bear_its_name() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Group.model_validate({"two": 0.5, "tw": 1, "zzzz": 1})
+    assert sections.problems(caught.value, Group, "a.b.") == [
+        "a.b.one: missing; the files in recipes/ show every key",
+        "a.b.two: input should be less than 0.5 (it is 0.5)",
+        "a.b.tw: unknown key; did you mean a.b.two?",
+        "a.b.zzzz: unknown key; known are a.b.one, a.b.two",
+    ]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from preference.core.errors import InputError
 from preference.objectives import sft
+from preference.objectives.batch import Batch
 from preference.objectives.label_noise import flips
 from preference.objectives.losses import dpo, kto
 from preference.objectives.objective import NO_SUMS, Objective, Task, step_metrics, step_sums
@@ -98,17 +99,11 @@ def test_of_pairs_examples_are_pairs() -> None:
 def test_of_pairs_without_a_reference_its_scores_are_0() -> None:
     seen: list[Tensor] = []
 
-    def watched(*scores: Tensor) -> Tensor:
-        seen.extend(scores[2:4])
-        return scores[0] - scores[1]
+    def watched(batch: Batch, *rest: object) -> Tensor:
+        seen.extend(batch.reference.unbind(1))
+        return batch.margin
 
-    objective = Objective(
-        "none",
-        "pairs",
-        lambda policy, reference, *rest: watched(*policy.unbind(1), *reference.unbind(1)),
-        dpo.metrics,
-        reference=False,
-    )
+    objective = Objective("none", "pairs", watched, reference=False)
     made = objective.task(PAIRS, REFERENCE, train("dpo"), True, SEED)
     found = made.loss(LOGPS.flatten(), COUNTS.flatten(), np.arange(4), None)
     assert found.tolist() == pytest.approx(np.subtract(*(LOGPS / COUNTS).T).tolist(), rel=1e-6)
@@ -198,9 +193,9 @@ def test_of_labels_a_statistic_is_had_of_the_scores_of_policy_and_reference() ->
     objective = Objective(
         "with KL",
         "labels",
-        lambda policy, reference, desirable, settings, kl: policy * 0 + torch.as_tensor(kl),
+        lambda batch, settings, options: batch.policy * 0 + torch.as_tensor(batch.statistic),
         kto.metrics,
-        statistic=lambda policy, reference: (policy - reference).mean().clamp(min=0),
+        statistic=lambda batch: (batch.policy - batch.reference).mean().clamp(min=0),
     )
     made = objective.task(PAIRS, REFERENCE, train("kto"), True, SEED)
     assert made.statistic is not None

@@ -1,6 +1,7 @@
 """The gradient of a step, however memory makes it be cut."""
 
 import copy
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -41,3 +42,12 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
     small.tokens = 5
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
         gradients.leave(np.arange(10))
+
+
+def test_a_statistic_of_each_item_goes_with_the_parts_items(pairs: Examples) -> None:
+    task = replace(sft.task(pairs), statistic=lambda logps, counts, index: torch.tensor(index))
+    gradients = Gradients(ResponseLogps(naive.gpt2(), PACKED), task, "packed", sessions.make())
+    index = np.array([3, 1, 2])
+    found = gradients._statistics(index, [index[2:], index[:2], index[:0]])
+    # An empty part, which one process may have, takes part with the first item.
+    assert [part.tolist() for part in found if part is not None] == [[2], [3, 1], [3]]

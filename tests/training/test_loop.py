@@ -21,8 +21,9 @@ from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
+from preference.objectives.batch import Batch
 from preference.objectives.losses.kto import metrics as kto_metrics
-from preference.objectives.objective import Objective, Task
+from preference.objectives.objective import NoOptions, Objective, Task
 from preference.objectives.registry import named
 from preference.store.examples import Examples
 from preference.store.scores import Scores, pair_margins
@@ -127,7 +128,7 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
     pairs = naive.make_pairs(naive.random_texts(13), 16)
     kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
     name = name.removesuffix(" by pairs")
-    settings = train_settings(epochs=2, objective="kto" if name == "kto" else "dpo", kto=kto)
+    settings = train_settings(epochs=2, objective="dpo" if name == "sft" else name, kto=kto)
     reference = naive.score(naive.gpt2(2).double(), pairs)
     runs = []
     for layout, tokens_per_batch in CUTS:
@@ -175,21 +176,20 @@ def test_a_statistic_is_that_of_the_whole_step_however_it_is_cut(tmp_path: Path)
     reference = naive.score(naive.gpt2(2).double(), pairs)
     seen: list[list[float]] = []
 
-    def loss(
-        policy: Tensor, anchor: Tensor, desirable: Tensor, settings: Train, kl: Tensor | None
-    ) -> Tensor:
+    def loss(batch: Batch, settings: Train, options: NoOptions) -> Tensor:
+        kl = batch.statistic
         assert kl is not None
         assert not kl.requires_grad
         seen[-1].append(float(kl))
-        above = policy - anchor - kl
-        return 1 - torch.sigmoid(above.where(desirable, -above))
+        above = batch.policy - batch.reference - kl
+        return 1 - torch.sigmoid(above.where(batch.desirable, -above))
 
     objective = Objective(
         "paper's KTO",
         "labels",
         loss,
         kto_metrics,
-        statistic=lambda policy, anchor: (policy - anchor).mean().abs(),
+        statistic=lambda batch: (batch.policy - batch.reference).mean().abs(),
     )
     settings = train_settings(epochs=2, objective="kto")
     runs = []

@@ -8,7 +8,7 @@ before: DVC's run cache would not tell, as it leaves out stages whose outputs pe
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import chdir, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ def run(repo: "Repo", name: str, settings: Mapping[str, Any], told: Told) -> Out
         settings: the params that it sets, by dotted key.
     """
     begin(name, depending(repo, settings))
-    changes = [f"--set-param={key}={json.dumps(value)}" for key, value in settings.items()]
+    changes = [f"--set-param={change}" for change in overrides(settings)]
     with chdir(COPY):
         outcome = follow(["exp", "run", "--name", name, *changes], told)
         commit = git("rev-parse", "HEAD").strip()
@@ -83,6 +83,19 @@ def run(repo: "Repo", name: str, settings: Mapping[str, Any], told: Told) -> Out
         reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
         git("fetch", "--quiet", "--no-tags", str(COPY), f"+{reference}:{reference}")
     return outcome
+
+
+def overrides(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Params as `dvc exp run` takes them, with the groups among them in place of what is there."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            # DVC would only add to a group, and knows no quotes around keys. (The key itself has no
+            # comment in params.yaml: where a group becomes empty, DVC breaks the file with one.)
+            yield f"~{key}"
+            parts = ", ".join(f"{name}: {json.dumps(part)}" for name, part in value.items())
+            yield f"+{key}={{{parts}}}"
+        else:
+            yield f"{key}={json.dumps(value)}"
 
 
 def begin(name: str, own: "Collection[Stage]") -> None:

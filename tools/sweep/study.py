@@ -103,5 +103,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _told(param: str, value: object) -> str:
+    if isinstance(value, dict):
+        value = "-".join(f"{name}-{part}" for name, part in value.items()) or "none"
     told = str(value).removesuffix(".0")
     return told if param == OBJECTIVE else f"{param.rpartition('.')[2]}-{told}"

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.special import log_expit
 
 from preference.core.params import Train
+from preference.core.sections import Minority, Section
+from preference.objectives.batch import Batch, cross_entropy
 from preference.objectives.objective import Objective
 from preference.store.scores import Metrics, Scores, mean, rewards
 
@@ -13,46 +15,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def loss(
-    policy_chosen: "Tensor",
-    policy_rejected: "Tensor",
-    reference_chosen: "Tensor",
-    reference_rejected: "Tensor",
-    beta: float,
-) -> "Tensor":
+class Options(Section):
+    """With `label_smoothing`, the share of labels taken to be wrong, it is conservative DPO."""
+
+    label_smoothing: Minority = 0.0
+
+
+def loss(batch: Batch, train: Train, options: Options) -> "Tensor":
     """Equation 7: -log sigmoid(r_chosen - r_rejected) with r = beta x (policy - reference).
 
-    Args:
-        policy_chosen: (pairs,), log-probabilities in nats, sums or means over tokens; so are the
-            other three.
-        beta: strength of the tie to the reference.
+    Conservative DPO (Mitchell 2023), with label smoothing e, is (1 - e) times that, and e times the
+    loss of the swapped pair.
 
     Returns:
         (pairs,), losses in nats.
     """
-    from torch.nn.functional import logsigmoid
-
-    chosen = policy_chosen - reference_chosen
-    rejected = policy_rejected - reference_rejected
-    return -logsigmoid(beta * (chosen - rejected))
+    return cross_entropy(train.beta * batch.margin, options.label_smoothing)
 
 
 def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool) -> Metrics:
     """DPO's loss, `dpo_acc` (share with the chosen reward strictly higher) and mean `reward`."""
     found = rewards(policy, reference, normalize, settings.beta)
     reward = np.subtract(*found[policy.index.pairs].T)
+    wrong = Options.model_validate(settings.options).label_smoothing
     return {
-        "loss": mean(-log_expit(reward)),
+        "loss": mean(-(1 - wrong) * log_expit(reward) - wrong * log_expit(-reward)),
         "dpo_acc": mean(reward > 0),
         "reward": mean(reward),
     }
 
 
-OBJECTIVE = Objective(
-    "DPO",
-    "pairs",
-    lambda policy, reference, desirable, train, _: loss(
-        policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], train.beta
-    ),
-    metrics,
-)
+OBJECTIVE = Objective("DPO", "pairs", loss, metrics, Options)

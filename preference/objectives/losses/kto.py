@@ -6,32 +6,26 @@ import numpy as np
 from scipy.special import log_expit
 
 from preference.core.params import Train
-from preference.objectives.objective import Objective
+from preference.objectives.batch import Batch
+from preference.objectives.objective import NoOptions, Objective
 from preference.store.scores import Metrics, Scores, mean, pair_margins, rewards
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def loss(
-    policy: "Tensor", reference: "Tensor", desirable: "Tensor", beta: float, target_kl: float
-) -> "Tensor":
+def loss(batch: Batch, train: Train, options: NoOptions) -> "Tensor":
     """-log sigmoid(r - target_kl) for a desirable example, else -log sigmoid(target_kl - r).
 
     With r = beta x (policy - reference).
 
-    Args:
-        policy: log-probabilities of examples in nats, sums or means over tokens, of any shape;
-            `reference` has the same.
-        desirable: boolean labels, of that shape, too.
-
     Returns:
-        Losses in nats, of that shape.
+        Losses in nats, of the batch's shape.
     """
     from torch.nn.functional import logsigmoid
 
-    above = beta * (policy - reference) - target_kl
-    return -logsigmoid(above.where(desirable, -above))
+    above = train.beta * (batch.policy - batch.reference) - train.kto.target_kl
+    return -logsigmoid(above.where(batch.desirable, -above))
 
 
 def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool) -> Metrics:
@@ -56,11 +50,4 @@ def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool)
     }
 
 
-OBJECTIVE = Objective(
-    "KTO",
-    "labels",
-    lambda policy, reference, desirable, train, _: loss(
-        policy, reference, desirable, train.beta, train.kto.target_kl
-    ),
-    metrics,
-)
+OBJECTIVE = Objective("KTO", "labels", loss, metrics)

@@ -6,6 +6,8 @@ from pathlib import Path
 import project
 import pytest
 from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
 
 from preference.core.errors import InputError
 from tools.sweep import copies
@@ -131,6 +133,15 @@ def test_the_copy_has_what_the_project_has_and_earlier_checkpoints(ran: Path) ->
     assert kept.is_dir()
     head = project.git(ran, "rev-parse", "HEAD")
     assert project.git(copies.COPY, "rev-parse", "HEAD") == head
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha": 0.5, "gamma": 1.0}])
+def test_options_take_the_place_of_others(options: dict[str, float], tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("train:\n  beta: 1.0\n  options: {gamma: 2.0, other: 1}\n")
+    asked = {"train.beta": 0.5, "train.options": options}
+    apply_overrides(file, list(copies.overrides(asked)))
+    assert YAML(typ="safe").load(file)["train"] == {"beta": 0.5, "options": options}
 
 
 def test_experiments_are_the_users_or_the_sweeps(
