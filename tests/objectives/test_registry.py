@@ -22,7 +22,7 @@ def test_each_objective_is_a_file_under_its_name() -> None:
     assert titles["dpo"] == "DPO"
     assert registry.named("dpo").trained == "SFT + DPO"
     # In tables and charts they are told apart by these.
-    assert len(set(titles.values())) == len(titles)
+    assert len(set(titles.values())) == len(titles) > 2
 
 
 def test_the_docs_have_each_objective() -> None:
@@ -38,7 +38,7 @@ def test_the_docs_have_each_objective() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(InputError, match=r"train\.objective: 'ppo' is none of .*dpo, "):
+    with pytest.raises(InputError, match=r"train\.objective: 'ppo' is none of aot, .*, dpo, "):
         registry.named("ppo")
 
 

@@ -123,7 +123,8 @@ CUTS: tuple[tuple[Layout, int], ...] = (
 KTO_BY_PAIRS = {"target_kl": 0.1, "shuffle": "pairs"}
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "kto by pairs"])
+# Those of them that need something of the whole step, or sums beside means.
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "kto by pairs", "aot", "bco_pair", "rpo"])
 def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(13), 16)
     kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
