@@ -309,6 +309,7 @@ TOUCHED: dict[str, set[str]] = {
     # Of all losses, the one that is trained with.
     "objectives/losses/dpo.py": TRAINED,
     "objectives/losses/kto.py": set(),
+    "objectives/losses/simpo.py": set(),
     "objectives/batch.py": FROM_SFT,
     "objectives/registry.py": TRAINED,
     "objectives/sft.py": FROM_SFT,

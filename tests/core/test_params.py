@@ -94,6 +94,27 @@ def test_steps_that_would_cut_a_pair_are_refused(tmp_path: Path) -> None:
     assert params.load(write_params(tmp_path / "params.yaml", even)).train.batch_size == 5
 
 
+def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    asked: dict[str, object] = {"gamma": 1, "alpha": 0.5}
+    changes: dict[str, object] = {"train.objective": "simpo", "train.options": asked}
+    assert params.load(write_params(path, changes)).train.options == asked
+    message = refused_params(write_params(path, {**changes, "train.objective": "ipo"}))
+    assert message == f"{path}: train.options: ipo has none; leave it empty: {{}}"
+    message = refused_params(write_params(path, {**changes, "train.objective": "dpo"}))
+    assert message.splitlines() == [
+        f"{path}: train.options.{key}: unknown key; known are train.options.label_smoothing"
+        for key in sorted(asked)
+    ]
+    asked = {"gamma": -1.0, "alpha": "much"}
+    message = refused_params(write_params(path, {**changes, "train.options": asked}))
+    assert message.splitlines() == [
+        f"{path}: train.options.gamma: input should be greater than or equal to 0 (it is -1.0)",
+        f"{path}: train.options.alpha: input should be a valid number (it is 'much')",
+    ]
+    assert "train.options: " in refused_value(tmp_path, "train.options", None)
+
+
 def test_heads_must_divide_the_width(tmp_path: Path) -> None:
     message = refused_value(tmp_path, "model.scratch.n_head", 3)
     assert "model.scratch" in message

@@ -136,6 +136,10 @@ def test_a_step_has_as_many_pairs(tmp_path: Path) -> None:
         ({"train.learning_rate": 2e-5}, "learning_rate-2e-05-label_noise-0"),
         ({"scoring.length_normalize": False}, "length_normalize-False-label_noise-0"),
         ({"data.eval_pairs": None}, "eval_pairs-None-label_noise-0"),
+        (
+            {"train.objective": "simpo", "train.options": {"gamma": 0.5, "alpha": 1.0}},
+            "simpo-options-gamma-0.5-alpha-1-label_noise-0",
+        ),
         ({"data.source": "../a b/c:d"}, "source---a-b-c-d-label_noise-0"),
     ],
 )
@@ -144,6 +148,17 @@ def test_names(settings: dict[str, Any], name: str, tmp_path: Path) -> None:
     assert found == name
     ref = f"refs/exps/aa/bb/sweep-{found}"
     assert project.git(project.ROOT, "check-ref-format", "--normalize", ref).strip() == ref
+
+
+def test_objectives_have_their_own_options(tmp_path: Path) -> None:
+    run = {"train.objective": "simpo", "train.options": [{"gamma": 0.5}, {"gamma": 1.0}]}
+    found = variants(tmp_path, run)
+    assert [values["train.options"] for values in found.values()] == [
+        {},
+        {"gamma": 0.5},
+        {"gamma": 1.0},
+    ]
+    assert next(iter(found)) == "dpo-options-none-label_noise-0"
 
 
 def test_series_are_what_else_a_run_sets(tmp_path: Path) -> None:
