@@ -18,11 +18,13 @@ IPO = "\n".join(
 )
 
 
-def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
+def add(another: Path) -> None:
     (another / "preference/objectives/losses/ipo.py").write_text(IPO + "\n")
-    # What others have trained with stays as it is.
-    assert project.repro(another) == []
     project.set_params(another, {"train.objective": "ipo", "train.beta": 0.5})
+
+
+def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
+    add(another)
     assert project.repro(another) == ["train", "final-eval", "samples", "report"]
     final = json.loads((another / "results/metrics/final.json").read_text())
     found = [
@@ -39,7 +41,17 @@ def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
     assert "| SFT + IPO |" in (another / "results/table.md").read_text()
     assert "SFT + IPO" in (another / "results/report.html").read_text()
     assert "# SFT + IPO" in (another / "results/card.md").read_text()
+    # A name that no file bears is refused, whatever the stage has to do with it.
+    project.set_params(another, {"train.objective": "ip"})
+    refused = project.run(another, "python", "-m", "stages.fetch_data")
+    assert refused.returncode == 1
+    assert "train.objective: 'ip' is unknown; did you mean ipo?" in refused.stderr
 
+
+@pytest.mark.long
+def test_a_sweep_takes_it_as_it_takes_others(another: Path) -> None:
+    add(another)
+    project.repro(another)
     study = {
         "title": "three objectives",
         "x": {"param": "train.beta", "title": "beta"},
@@ -55,8 +67,3 @@ def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
     assert any("dpo" in name for name in names)
     assert any("ipo" in name for name in names)
     assert "IPO" in (another / "results/sweep.svg").read_text()
-    # A name that no file bears is refused, whatever the stage has to do with it.
-    project.set_params(another, {"train.objective": "ip"})
-    refused = project.run(another, "python", "-m", "stages.fetch_data")
-    assert refused.returncode == 1
-    assert "train.objective: 'ip' is unknown; did you mean ipo?" in refused.stderr
