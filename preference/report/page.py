@@ -28,8 +28,9 @@ def side_by_side(
         titles: what to call each column of answers.
         index: of the test split; its labels say what responses are that are in no pair.
     """
-    rows = index.rows[index.prompt_of]
-    labels = dict(zip(rows.tolist(), index.labels.tolist(), strict=True))
+    # Of a prompt's responses in no pair the first one is shown.
+    prompts, first = np.unique(index.prompt_of, return_index=True)
+    labels = dict(zip(index.rows[prompts].tolist(), index.labels[first].tolist(), strict=True))
     return [
         {
             "question": row["question"],
