@@ -49,13 +49,19 @@ class Hub:
 def running(files: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
     """Serve repositories, `models/OWNER/NAME` or `datasets/OWNER/NAME`, of files by path."""
     hub = Hub("", [])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(files, hub))
+    with serving(_handler(files, hub)) as hub.url:
+        yield hub
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Let a handler answer on the loopback address, which is given."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield hub
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

@@ -45,9 +45,9 @@ TRL = {"batch_size": 2, "precompute": True}
     ("system", "work", "options"),
     [
         ("this", "dpo", {}),
-        ("this", "kto", {"shuffle": "pairs"}),
+        pytest.param("this", "kto", {"shuffle": "pairs"}, marks=pytest.mark.long),
         ("trl", "dpo", TRL),
-        ("trl", "kto", TRL),
+        pytest.param("trl", "kto", TRL, marks=pytest.mark.long),
         ("original", "dpo", {}),
     ],
 )

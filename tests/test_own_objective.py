@@ -20,9 +20,13 @@ SQUARED_HINGE = "\n".join(
 ASKED = {"train.objective": "squared_hinge", "train.beta": 0.5, "train.options": {"margin": 2.0}}
 
 
-def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
+def add(another: Path) -> None:
     file = another / "preference/objectives/losses/squared_hinge.py"
     file.write_text(SQUARED_HINGE + "\n")
+
+
+def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
+    add(another)
     # What others have trained with stays as it is.
     assert project.repro(another) == []
     project.set_params(another, ASKED)
@@ -44,7 +48,25 @@ def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
     assert "| SFT + Squared hinge |" in (another / "results/table.md").read_text()
     assert "SFT + Squared hinge" in (another / "results/report.html").read_text()
     assert "# SFT + Squared hinge" in (another / "results/card.md").read_text()
+    # An option that it does not declare is refused,
+    project.set_params(another, {"train.options": {"margni": 2.0}})
+    refused = project.run(another, "python", "-m", "stages.fetch_data")
+    assert refused.returncode == 1
+    assert "train.options.margni: unknown key; did you mean train.options.margin?" in refused.stderr
+    # and a name that no file bears, whatever the stage has to do with it.
+    project.set_params(another, {"train.objective": "squared_hing"})
+    refused = project.run(another, "python", "-m", "stages.fetch_data")
+    assert refused.returncode == 1
+    assert (
+        "train.objective: 'squared_hing' is unknown; did you mean squared_hinge?" in refused.stderr
+    )
 
+
+@pytest.mark.long
+def test_a_sweep_takes_it_as_it_takes_others(another: Path) -> None:
+    add(another)
+    project.set_params(another, ASKED)
+    project.repro(another)
     study = {
         "title": "three objectives",
         "x": {"param": "train.beta", "title": "beta"},
@@ -60,15 +82,3 @@ def test_a_file_is_all_that_an_objective_needs(another: Path) -> None:
     assert any("dpo" in name for name in names)
     assert any("squared_hinge" in name for name in names)
     assert "Squared hinge" in (another / "results/sweep.svg").read_text()
-    # An option that it does not declare is refused,
-    project.set_params(another, {"train.options": {"margni": 2.0}})
-    refused = project.run(another, "python", "-m", "stages.fetch_data")
-    assert refused.returncode == 1
-    assert "train.options.margni: unknown key; did you mean train.options.margin?" in refused.stderr
-    # and a name that no file bears, whatever the stage has to do with it.
-    project.set_params(another, {"train.objective": "squared_hing"})
-    refused = project.run(another, "python", "-m", "stages.fetch_data")
-    assert refused.returncode == 1
-    assert (
-        "train.objective: 'squared_hing' is unknown; did you mean squared_hinge?" in refused.stderr
-    )

@@ -118,8 +118,8 @@ def _answers(run: Run) -> Iterator[Finding]:
     if share > max(OFTEN, 2 * earlier):
         yield Finding(
             Weight.DOUBT,
-            f"{share:.0%} of the policy's sampled answers repeat what they said before "
-            f"({earlier:.0%} of {run.titles['sft']}'s). Read them",
+            f"{share:.0%} of the text of the policy's sampled answers repeats what they said "
+            f"before ({earlier:.0%} of {run.titles['sft']}'s). Read them",
         )
     same, before = (len(texts) - len(set(texts)) for texts in (policy, sft))
     if 2 * same >= len(policy) and 2 * before < same:

@@ -26,19 +26,18 @@ def side_by_side(
     Args:
         sampled: a table of `tables.SAMPLES`.
         titles: what to call each column of answers.
-        index: of the test split, whose labels say what its responses are where there are no pairs.
+        index: of the test split; its labels say what responses are that are in no pair.
     """
-    rows = index.rows[index.prompt_of]
-    labels = (
-        {} if len(index.pairs) else dict(zip(rows.tolist(), index.labels.tolist(), strict=True))
-    )
+    # Of a prompt's responses in no pair the first one is shown.
+    prompts, first = np.unique(index.prompt_of, return_index=True)
+    labels = dict(zip(index.rows[prompts].tolist(), index.labels[first].tolist(), strict=True))
     return [
         {
             "question": row["question"],
             "prompt": row["prompt"].strip(),
             "texts": [
                 *((title, row[name]) for name, title in titles.items()),
-                (f"{LABELS[labels.get(row['row'], -1)]} in the data", row["chosen"]),
+                (f"{LABELS[labels[row['row']]]} in the data", row["chosen"]),
             ],
         }
         for row in sampled.to_pylist()

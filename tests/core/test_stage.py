@@ -31,7 +31,7 @@ def run(directory: Path, body: str, options: str = "", **environment: str) -> Co
     return project.run(directory, "python", "-m", "small", **environment)
 
 
-@pytest.mark.parametrize("stage", ["fetch_data", "prepare", "train", "final_eval", "report"])
+@pytest.mark.parametrize("stage", ["fetch_data", "train", "final_eval"])
 def test_every_stage_explains_itself(stage: str) -> None:
     done = project.run(project.ROOT, "python", "-m", f"stages.{stage}", "--help")
     assert done.returncode == 0

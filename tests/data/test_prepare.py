@@ -237,8 +237,11 @@ def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "bits", [(0, 5), pytest.param((1, 2, 3, 4, 6, 7), marks=pytest.mark.long)], ids=str
+)
 def test_damage_in_a_page_header_gives_no_wrong_pair(
-    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    bits: tuple[int, ...], tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where fewer pairs are wanted than the table has, so that its end is never read."""
     monkeypatch.setattr(prepare, "BATCH_ROWS", 10)
@@ -257,13 +260,13 @@ def test_damage_in_a_page_header_gives_no_wrong_pair(
     with pq.ParquetFile(raw) as file:
         end = 4 + file.metadata.row_group(0).column(0).total_compressed_size
     for at in range(4, end):
-        for bit in range(8):
+        for bit in bits:
             raw.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
             try:
                 assert prepared() == expected, (at, bit)
             except InputError:
                 refused += 1
-    assert refused > 100
+    assert refused > 12 * len(bits)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -41,9 +41,8 @@ def test_answers_that_repeat_themselves_in_part_are_a_doubt() -> None:
     before = {"baseline": said(8, 1), "sft": [fox] * 7 + said(1, 2)}
     judged = health.judge(run(answers=before | {"final": [f"{i}{looping}" for i in range(8)]}))
     assert judged.word == "Learned, with doubts"
-    assert "% of the policy's sampled answers repeat what they said before (" in texts(
-        judged, Weight.DOUBT
-    )
+    doubts = texts(judged, Weight.DOUBT)
+    assert "% of the text of the policy's sampled answers repeats what they said before" in doubts
     # As much was repeated before.
     judged = health.judge(run(answers=before | {"sft": [looping], "final": [looping, fox]}))
     assert judged.word == "Learned"

@@ -285,6 +285,10 @@ def test_a_response_of_the_data_is_called_what_its_label_says() -> None:
     assert [one["texts"] for one in found] == [
         [("baseline", "a"), (f"{label} in the data", "c")] for label in ("desirable", "undesirable")
     ]
+    # Of several answers to a prompt it is the first one that is shown.
+    several = naive.make_index([2, 2], [])
+    several.labels[:] = (1, 0, 0, 1)
+    assert page.side_by_side(sampled, {"base": "baseline"}, several) == found
     pairs = naive.make_index([2, 2], [(0, 1), (2, 3)])
     found = page.side_by_side(sampled, {"base": "baseline"}, pairs)
     assert [one["texts"] for one in found] == [[("baseline", "a"), ("chosen in the data", "c")]] * 2

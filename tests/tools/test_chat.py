@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,18 +95,26 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unpinned": (["--model", "nothing"], "@COMMIT"),
     "no directory": (["--model", "./nothing"], "--model: './nothing' is no directory"),
     "no model": (["--model", "data"], "config.json: no such file"),
-    "no room": (["--max-new-tokens", "160"], "--max-new-tokens: 160 new tokens"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_chat_refuses_what_it_cannot_use(case: str, finished: Path) -> None:
+def test_chat_refuses_what_it_cannot_use(
+    case: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options, message = BAD[case]
-    done = chat(finished, "Why?\n", *options)
-    assert done.returncode == 1
-    assert done.stdout == b""
+    monkeypatch.chdir(finished)
+    parser = argparse.ArgumentParser()
+    talk.arguments(parser)
+    with pytest.raises(InputError, match=re.escape(message)):
+        talk.main(parser.parse_args(options))
+
+
+def test_an_error_is_one_line(finished: Path) -> None:
+    done = chat(finished, "Why?\n", "--max-new-tokens", "160")
+    assert (done.returncode, done.stdout) == (1, b"")
     (said,) = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
-    assert message in said
+    assert "--max-new-tokens: 160 new tokens" in said
     assert "Traceback" not in done.stderr.decode()
 
 

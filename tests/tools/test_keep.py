@@ -34,7 +34,7 @@ def test_a_second_time_changes_nothing_and_dvc_does_not_mind(another: Path) -> N
     _keep(another, "again")
     project.git(another, "add", "results/again")
     _keep(another, "again")
-    assert project.git(another, "diff", "--stat") == ""
+    assert project.git(another, "diff", "--stat", "--", "results") == ""
     assert project.repro(another) == []
 
 

@@ -3,16 +3,16 @@
 import base64
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import project
 import pytest
+from hub_standin import serving
 
 from preference.core.errors import InputError
 from tools import publish
@@ -94,17 +94,8 @@ def running(hub: Hub) -> Iterator[Hub]:
 
         do_POST = do_GET
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def run(place: Path, *options: str, hub: str = "http://127.0.0.1:9") -> tuple[int, str, str]:

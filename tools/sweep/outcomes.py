@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 
+from preference.evaluation.summary import headline
 from preference.report import charts, markdown
 from preference.report.analysis import Point
 from preference.report.axes import Axis, share
@@ -11,13 +12,7 @@ from preference.report.charts import BLUE, FONT, GREY, ORANGE, Spec
 from tools.sweep.follow import Metrics, Outcome
 from tools.sweep.study import Study, Variant
 
-COLUMNS = (
-    ("variant", "left"),
-    *markdown.columns(),
-    ("stages run", "left"),
-    ("reused", "right"),
-    ("seconds", "right"),
-)
+RUN = (("stages run", "left"), ("reused", "right"), ("seconds", "right"))
 PALETTE = (ORANGE, BLUE, GREY)
 LEVELS = (("baseline", "baseline"), ("SFT", "sft"))  # titles and their metrics files
 
@@ -57,8 +52,10 @@ def table(outcomes: Outcomes, noted: Mapping[str, float], decimals: int) -> str:
         noted: as `saving` takes it.
         decimals: digits after the point.
     """
+    metrics = measured(outcomes)
+    columns = [("variant", "left"), *markdown.columns(metrics), *RUN]
     lines = [
-        *markdown.table(COLUMNS, [_row(*one, decimals) for one in outcomes]),
+        *markdown.table(columns, [_row(*one, metrics, decimals) for one in outcomes]),
         "",
         f"{saving(outcomes, noted)} Seconds are those of the run that wrote this table, on its "
         "machine. A step has as many pairs under every objective, unless the study sets "
@@ -72,27 +69,36 @@ def table(outcomes: Outcomes, noted: Mapping[str, float], decimals: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(variant: Variant, outcome: Outcome, decimals: int) -> list[str]:
+def measured(outcomes: Outcomes) -> tuple[str, ...]:
+    """By which metrics the variants are compared: all have the same test data."""
+    found = [outcome.metrics["final"] for _, outcome in outcomes if not outcome.error]
+    return tuple(headline(found[0])) if found else markdown.METRICS
+
+
+def _row(variant: Variant, outcome: Outcome, metrics: Sequence[str], decimals: int) -> list[str]:
     ran, spent = ", ".join(outcome.ran) or "none", f"{outcome.seconds:.1f}"
     if outcome.error:
-        return [variant.name, *["failed", ""] * len(markdown.METRICS), ran, "", spent]
-    found, reused = markdown.estimates(outcome.metrics["final"], decimals), len(outcome.reused)
+        return [variant.name, *["failed", ""] * len(metrics), ran, "", spent]
+    found = markdown.estimates(outcome.metrics["final"], decimals, metrics)
+    reused = len(outcome.reused)
     return [variant.name, *found, ran if reused else "all", str(reused), spent]
 
 
 def chart(outcomes: Outcomes, study: Study) -> Spec:
-    """pair_acc with its intervals over the study's x, and of baseline and SFT, as Vega-Lite."""
+    """Accuracy with its intervals over the study's x, and of baseline and SFT, as Vega-Lite."""
+    metric, *_ = measured(outcomes)
     finished = [(variant, outcome.metrics) for variant, outcome in outcomes if not outcome.error]
     finished.sort(key=lambda one: one[0].x if isinstance(one[0].x, int | float) else 0)
     series: dict[str, list[Point]] = {}
     for variant, metrics in finished:
-        keys = ("pair_acc", "pair_acc_low", "pair_acc_high", "pairs")
-        point = Point(str(variant.x), *(metrics["final"][key] for key in keys))
+        final = metrics["final"]
+        value, low, high = (final[f"{metric}{end}"] for end in ("", "_low", "_high"))
+        point = Point(str(variant.x), value, low, high, final["pairs"] or None)
         series.setdefault(variant.series, []).append(point)
     colours = dict(zip(series, cycle(PALETTE), strict=False))
-    levels = _levels([metrics for _, metrics in finished])
-    known = [level["pair_acc"] for level in levels["data"]["values"]]
-    y = share("test pair_acc, with 95% interval")
+    levels = _levels([metrics for _, metrics in finished], metric)
+    known = [level[metric] for level in levels["data"]["values"]]
+    y = share(f"test {metric}, with 95% interval")
     spec = charts.points(series, Axis(study.x.title), replace(y, holds=(*y.holds, *known)), colours)
     places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
     for layer in spec["layer"]:
@@ -106,17 +112,17 @@ def chart(outcomes: Outcomes, study: Study) -> Spec:
     return {**spec, "title": study.title, "layer": [levels, line, *spec["layer"]]}
 
 
-def _levels(found: Sequence[Metrics]) -> Spec:
+def _levels(found: Sequence[Metrics], metric: str) -> Spec:
     """A dashed line each for baseline and SFT, where they are the same in all runs."""
     rows = [
-        {"title": title, "pair_acc": found[0][file]["pair_acc"]}
+        {"title": title, metric: found[0][file][metric]}
         for title, file in LEVELS
-        if len({metrics[file]["pair_acc"] for metrics in found}) == 1
+        if len({metrics[file][metric] for metrics in found}) == 1
     ]
     title = {"text": {"field": "title"}, "x": {"value": "width"}}
     return {
         "data": {"values": rows},
-        "encoding": {"y": {"field": "pair_acc", "type": "quantitative"}, "color": {"value": GREY}},
+        "encoding": {"y": {"field": metric, "type": "quantitative"}, "color": {"value": GREY}},
         "layer": [
             {"mark": {"type": "rule", "strokeDash": [4, 4]}},
             {"mark": {"type": "text", "align": "left", "dx": 4, "font": FONT}, "encoding": title},

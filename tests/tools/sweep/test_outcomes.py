@@ -157,3 +157,23 @@ def test_chart_is_drawn_the_same_each_time_on_white(places: tuple[object, object
     assert ' role="img" aria-label="by noise. test pair_acc, with 95% interval by share, ' in drawn
     for text in ("DPO", "KTO", "SFT", "baseline", "share", "by noise"):
         assert f">{text}<" in drawn
+
+
+def test_without_pairs_variants_are_compared_by_auc() -> None:
+    """Labelled responses alone: pair_acc is null in the files."""
+
+    def of_labels(auc: float) -> Metrics:
+        found: dict[str, Any] = dict.fromkeys(metrics(0, 0)["final"])
+        for name in ("auc", "label_margin"):
+            found |= {name: auc, f"{name}_low": auc - 0.1, f"{name}_high": auc + 0.05}
+        level = {"pair_acc": None, "auc": 0.5}
+        return {"baseline": level, "sft": level, "final": found | {"pairs": 0}}
+
+    two = [(DPO, Outcome(1, {}, ["train"], of_labels(0.6)))]
+    two.append((HALF, Outcome(1, {}, ["train"], of_labels(0.7))))
+    rows = outcomes.table(two, {}, decimals=2).splitlines()
+    assert rows[0].startswith("| variant | auc | 95% interval | label_margin | 95% interval |")
+    assert rows[3].startswith("| dpo-0.5 | 0.70 | 0.60 to 0.75 | 0.70 | 0.60 to 0.75 |")
+    spec = outcomes.chart(two, STUDY)
+    assert [row["auc"] for row in spec["layer"][0]["data"]["values"]] == [0.5, 0.5]
+    assert "test auc, with 95% interval" in charts.svg(spec, "by noise")
