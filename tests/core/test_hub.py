@@ -273,8 +273,15 @@ def test_a_model_with_pickled_weights_alone_does_not_become_random(
         assert not (tmp_path / "models/base").exists()
 
 
-@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
-@pytest.mark.parametrize("kind", ["absolute", "parent", "address", "archive"])
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("absolute", "README.md"),
+        ("parent", ".huggingface.yaml"),
+        ("address", "README.md"),
+        ("archive", ".huggingface.yaml"),
+    ],
+)
 def test_a_configuration_that_leads_outside_is_refused(
     kind: str, file: str, tmp_path: Path, hub: Hub
 ) -> None:

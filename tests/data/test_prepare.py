@@ -238,7 +238,7 @@ def test_a_damaged_raw_table_is_named(tmp_path: Path, base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bits", [(0, 5), pytest.param((1, 2, 3, 4, 6, 7), marks=pytest.mark.long)], ids=str
+    "bits", [(5,), pytest.param((0, 1, 2, 3, 4, 6, 7), marks=pytest.mark.long)], ids=str
 )
 def test_damage_in_a_page_header_gives_no_wrong_pair(
     bits: tuple[int, ...], tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch

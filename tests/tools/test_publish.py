@@ -13,6 +13,7 @@ from typing import Any
 import project
 import pytest
 from hub_standin import serving
+from huggingface_hub import constants
 
 from preference.core.errors import InputError
 from tools import publish
@@ -107,6 +108,15 @@ def run(place: Path, *options: str, hub: str = "http://127.0.0.1:9") -> tuple[in
     return done.returncode, done.stdout, done.stderr
 
 
+def push(place: Path, hub: str, monkeypatch: pytest.MonkeyPatch, *, private: bool = True) -> str:
+    """The part of it that the Hub sees, in this process."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_for_tests")
+    return publish.push(REPO, publish.contents(REPO), private=private)
+
+
 def card(place: Path) -> bytes:
     text = (place / "results/card.md").read_text()
     return text.replace('("models/policy")', f'("{REPO}")').encode()
@@ -130,7 +140,6 @@ def test_without_push_it_only_shows_what_would_go(finished: Path) -> None:
     ]
     # The params of the small run are not those of the commit.
     assert warned.startswith("params, code or results are not committed: ")
-    assert "(public)" in run(finished, REPO, "--force", "--public")[1]
 
 
 def test_the_hub_gets_what_was_shown_in_one_commit(finished: Path) -> None:
@@ -145,7 +154,9 @@ def test_the_hub_gets_what_was_shown_in_one_commit(finished: Path) -> None:
     assert hub.commits == [expected | {"README.md": card(finished)}]
 
 
-def test_weights_of_an_earlier_model_go_and_all_else_stays(finished: Path) -> None:
+def test_weights_of_an_earlier_model_go_and_all_else_stays(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = (
         ".gitattributes",
         "README.md",
@@ -156,8 +167,7 @@ def test_weights_of_an_earlier_model_go_and_all_else_stays(finished: Path) -> No
         "onnx/model.safetensors",
     )
     with running(Hub(private=True, there=there)) as hub:
-        status, _, warned = run(finished, REPO, "--force", "--push", hub=hub.url)
-    assert status == 0, warned
+        push(finished, hub.url, monkeypatch)
     (commit,) = hub.commits
     assert {name for name, content in commit.items() if content is None} == {
         "model-00001-of-00002.safetensors",
@@ -166,32 +176,47 @@ def test_weights_of_an_earlier_model_go_and_all_else_stays(finished: Path) -> No
     assert {name for name, content in commit.items() if content} == {*FILES, "README.md"}
 
 
+def test_for_everybody_to_see(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(Hub()) as hub:
+        push(finished, hub.url, monkeypatch, private=False)
+    assert [made["visibility"] for made in hub.made] == ["public"]
+
+
 @pytest.mark.parametrize(
-    ("is_private", "options", "message"),
+    ("is_private", "message"),
     [
-        (False, (), "is there already, and everybody can see it; write PUBLIC=1"),
-        (True, ("--public",), "is there already, and it is private; leave PUBLIC=1 out"),
+        (False, "is there already, and everybody can see it; write PUBLIC=1"),
+        (True, "is there already, and it is private; leave PUBLIC=1 out"),
     ],
 )
 def test_nobody_else_sees_it_than_was_asked_for(
-    is_private: bool, options: tuple[str, ...], message: str, finished: Path
+    is_private: bool, message: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(Hub(private=is_private)) as hub:
-        status, _, told = run(finished, REPO, "--force", "--push", *options, hub=hub.url)
-    assert status == 1
-    assert f"error: {REPO}: {message}" in told
+    with (
+        running(Hub(private=is_private)) as hub,
+        pytest.raises(InputError, match=f"^{REPO}: {message}"),
+    ):
+        push(finished, hub.url, monkeypatch, private=not is_private)
     assert hub.commits == []
 
 
-def test_failures_are_told_with_what_to_do(finished: Path) -> None:
-    with running(Hub(refuses="/commit/")) as hub:
-        refused = run(finished, REPO, "--force", "--push", hub=hub.url)
-    unreachable = run(finished, REPO, "--force", "--push")
-    for (status, _, told), cause in ((refused, "HfHubHTTPError: "), (unreachable, "ConnectError")):
-        assert status == 1
-        assert f"error: Hub model {REPO}: cannot be published ({cause}" in told
-        assert "Check the network, the id, and that hf auth login was done" in told
-        assert "Traceback" not in told
+FAILED = f"Hub model {REPO}: cannot be published ({{}}"
+WHAT_TO_DO = "Check the network, the id, and that hf auth login was done"
+
+
+def test_a_hub_that_refuses(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(Hub(refuses="/commit/")) as hub, pytest.raises(InputError) as raised:
+        push(finished, hub.url, monkeypatch)
+    assert str(raised.value).startswith(FAILED.format("HfHubHTTPError: "))
+    assert WHAT_TO_DO in str(raised.value)
+
+
+def test_a_hub_that_is_not_there(finished: Path) -> None:
+    status, _, told = run(finished, REPO, "--force", "--push", "--public")
+    assert status == 1
+    assert f"error: {FAILED.format('ConnectError: ')}" in told
+    assert WHAT_TO_DO in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(
