@@ -180,6 +180,24 @@ def test_bad_input_gives_one_message_and_leaves_earlier_results(case: str, anoth
     assert set(before) == set(after)
 
 
+@pytest.mark.parametrize("stage", [sft_warmup, train])
+def test_an_optimizer_that_is_not_here_is_refused_before_any_work(
+    stage: ModuleType, another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_model(*args: object, **more: object) -> None:
+        raise AssertionError("there was work")
+
+    monkeypatch.chdir(another)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    monkeypatch.setattr("preference.model.scorer.open_model", open_model)
+    project.set_params(another, {"train.optimizer": "adamw_8bit"})
+    AcceleratorState._reset_state(True)
+    before = hashes(another)
+    with pytest.raises(InputError, match=r"train\.optimizer: adamw_8bit needs bitsandbytes"):
+        stage.main(Namespace())
+    assert hashes(another) == before
+
+
 def test_any_saved_model_is_evaluated_against_any_reference(another: Path) -> None:
     before = hashes(another)
     command = ("python", "-m", "stages.final_eval", "--policy", "models/policy")
