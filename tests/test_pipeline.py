@@ -3,13 +3,17 @@
 import gzip
 import hashlib
 import json
+import sys
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import naive
 import project
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from model_cases import make_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -20,8 +24,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from preference.core.errors import InputError
 from preference.model import loading
 from preference.store import examples, scores
+from stages import sft_warmup, train
 
 
 def metrics(where: Path, name: str) -> dict[str, Any]:

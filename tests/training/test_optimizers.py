@@ -163,8 +163,8 @@ def test_where_it_does_not_work_8_bits_are_refused(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(optimizers, "_eight_bit", lambda: fail)
     assert refused(sessions.make().accelerator, sft="adamw_8bit") == (
-        "params.yaml: sft.optimizer: adamw_8bit does not work on cpu (NotImplementedError: no kernel "
-        "for cpu); use another runtime.device, or set it to adamw"
+        "params.yaml: sft.optimizer: adamw_8bit does not work on cpu (NotImplementedError: no "
+        "kernel for cpu); use another runtime.device, or set it to adamw"
     )
 
 
