@@ -57,7 +57,7 @@ def main(args: Namespace) -> None:
     )
     margins = {name: pair_margins(of_model, normalize) for name, of_model in found.items()}
     curve = analysis.read_curve(CURVES / "train", "epochs", "pair_acc")
-    outcome = verdict.outcome(settings, margins, titles, {int(epoch): y for epoch, y in curve})
+    outcome = verdict.outcome(settings, margins, titles, dict(curve))
     sampled = tables.read(SAMPLES, tables.SAMPLES)
     said = {name: sampled[column].to_pylist() for name, column in ANSWERED.items()}
     judged = health.judge(findings.Run(settings, found, compared, counts, said, titles, objective))

@@ -15,7 +15,7 @@ from preference.model import saving, scorer
 from preference.objectives import sft
 from preference.runtime import session
 from preference.store import examples
-from preference.training import loop
+from preference.training import loop, optimizers
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
 OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
@@ -27,6 +27,8 @@ def main(args: Namespace) -> None:
     train, judged = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", split))
     determined_by = [settings.seed, settings.sft, split]
     with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
+        # What would fail after SFT is refused before it.
+        optimizers.require(run.accelerator, sft=settings.sft, train=settings.train)
         model = scorer.open_model(BASE, max(train.longest, judged.longest), run, to_train=True)
         if unsuited := params.warning_of_rate("sft", settings.sft, model.base_model):
             logging.warning("%s", unsuited)

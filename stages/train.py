@@ -16,7 +16,7 @@ from preference.objectives.registry import named, task
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.scores import Metrics, Scores
-from preference.training import loop
+from preference.training import loop, optimizers
 from preference.training.keeping import Keeper
 
 PREPARED, REFERENCE, SFT = Path("data/prepared"), Path("data/reference"), Path("models/sft")
@@ -38,6 +38,7 @@ def main(args: Namespace) -> None:
     determined_by = [settings.seed, normalize, settings.train]
     inputs = [PREPARED, REFERENCE, SFT]
     with session.opened("train", settings, inputs, determined_by) as run:
+        optimizers.require(run.accelerator, train=settings.train)
         model = scorer.open_model(SFT, max(train.longest, judged.longest), run, to_train=True)
         keeper = Keeper(run, SFT, OUT, best=settings.train.keep == "best")
         if unsuited := params.warning_of_rate("train", settings.train, model.base_model):

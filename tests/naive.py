@@ -1,7 +1,7 @@
 """What the pipeline computes, written the slow and obvious way: one sequence at a time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -182,8 +182,17 @@ def train_dpo(
     max_norm: float,
     beta: float,
     normalize: bool,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-8,
+    decay: Callable[[float], float] = lambda passed: 1 - passed,
+    decayed: Callable[[Tensor], bool] = lambda parameter: True,
 ) -> list[float]:
-    """Full-batch DPO with four forward passes a pair and a hand-written AdamW; losses by step."""
+    """Full-batch DPO with four forward passes a pair and a hand-written AdamW; losses by step.
+
+    Args:
+        decay: of the learning rate, from the share of the steps after the warm-up to a factor.
+        decayed: which parameters have weight decay.
+    """
     parameters = [p for p in policy.parameters() if p.requires_grad]
     first = [torch.zeros_like(p) for p in parameters]
     second = [torch.zeros_like(p) for p in parameters]
@@ -206,13 +215,16 @@ def train_dpo(
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
         done = step - 1
-        factor = done / warmup if done < warmup else (steps - done) / max(1, steps - warmup)
+        after = (done - warmup) / max(1, steps - warmup)
+        factor = done / warmup if done < warmup else decay(after)
         rate = learning_rate * factor
         with torch.no_grad():
             for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
                 clipped = g * min(1.0, max_norm / (norm + 1e-6))
-                p.mul_(1 - rate * weight_decay)
-                m.mul_(0.9).add_(0.1 * clipped)
-                v.mul_(0.999).add_(0.001 * clipped**2)
-                p.sub_(rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8))
+                if decayed(p):
+                    p.mul_(1 - rate * weight_decay)
+                m.mul_(betas[0]).add_((1 - betas[0]) * clipped)
+                v.mul_(betas[1]).add_((1 - betas[1]) * clipped**2)
+                slope = m / (1 - betas[0] ** step)
+                p.sub_(rate * slope / ((v / (1 - betas[1] ** step)).sqrt() + epsilon))
     return losses

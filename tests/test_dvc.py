@@ -74,6 +74,13 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "sft.weight_decay": (0.1, FROM_SFT),
     "sft.warmup_ratio": (0.5, FROM_SFT),
     "sft.max_grad_norm": (2.0, FROM_SFT),
+    "sft.max_steps": (4, FROM_SFT),
+    "sft.schedule": ("cosine", FROM_SFT),
+    "sft.optimizer": ("adamw_8bit", FROM_SFT),
+    "sft.adam_beta1": (0.8, FROM_SFT),
+    "sft.adam_beta2": (0.95, FROM_SFT),
+    "sft.adam_epsilon": (1e-6, FROM_SFT),
+    "sft.weight_decay_on": ("matrices", FROM_SFT),
     "sft.dropout": (True, FROM_SFT),
     "train.objective": ("kto", TRAINED),
     "train.beta": (0.2, TRAINED),
@@ -90,6 +97,13 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "train.weight_decay": (0.1, TRAINED),
     "train.warmup_ratio": (0.5, TRAINED),
     "train.max_grad_norm": (2.0, TRAINED),
+    "train.max_steps": (4, TRAINED),
+    "train.schedule": ("cosine", TRAINED),
+    "train.optimizer": ("adamw_8bit", TRAINED),
+    "train.adam_beta1": (0.8, TRAINED),
+    "train.adam_beta2": (0.95, TRAINED),
+    "train.adam_epsilon": (1e-6, TRAINED),
+    "train.weight_decay_on": ("matrices", TRAINED),
     "train.dropout": ("first-epoch", TRAINED),
     "precision": ("bf16", SCORED),
     "samples.prompts": (2, {"samples", "report"}),
@@ -213,6 +227,8 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
     if name in ("sft-warmup", "train"):
         # Only to refuse what would fail after the training; no result depends on it.
         found.discard("samples.max_new_tokens")
+    if name == "sft-warmup":
+        found.discard("train.optimizer")
     # Only a Hub id has a revision, no demo has splits, and no dialogues are ranked.
     found |= {"data.revision", "model.revision"} & tracked(name)
     unread = ("data.splits.", "data.rankings.")
@@ -315,6 +331,7 @@ TOUCHED: dict[str, set[str]] = {
     "objectives/sft.py": FROM_SFT,
     "training/loop.py": FROM_SFT,
     "training/gradients.py": FROM_SFT,
+    "training/optimizers.py": FROM_SFT,
     "evaluation/scoring.py": SCORED,
     "model/batches.py": BASE,
     "model/attention/rows.py": BASE,

@@ -3,13 +3,17 @@
 import gzip
 import hashlib
 import json
+import sys
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import naive
 import project
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from model_cases import make_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -20,8 +24,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from preference.core.errors import InputError
 from preference.model import loading
 from preference.store import examples, scores
+from stages import sft_warmup, train
 
 
 def metrics(where: Path, name: str) -> dict[str, Any]:
@@ -178,6 +184,24 @@ def test_bad_input_gives_one_message_and_leaves_earlier_results(case: str, anoth
         if not name.startswith(finished_stages.get(case, ("nothing",))):
             assert after[name] == content, f"{name} was touched"
     assert set(before) == set(after)
+
+
+@pytest.mark.parametrize("stage", [sft_warmup, train])
+def test_an_optimizer_that_is_not_here_is_refused_before_any_work(
+    stage: ModuleType, another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_model(*args: object, **more: object) -> None:
+        raise AssertionError("there was work")
+
+    monkeypatch.chdir(another)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    monkeypatch.setattr("preference.model.scorer.open_model", open_model)
+    project.set_params(another, {"train.optimizer": "adamw_8bit"})
+    AcceleratorState._reset_state(True)
+    before = hashes(another)
+    with pytest.raises(InputError, match=r"train\.optimizer: adamw_8bit needs bitsandbytes"):
+        stage.main(Namespace())
+    assert hashes(another) == before
 
 
 def test_any_saved_model_is_evaluated_against_any_reference(another: Path) -> None:

@@ -27,6 +27,10 @@ LOSSES = Path(__file__).parents[1] / "objectives" / "losses"
 OBJECTIVES = tuple(sorted(file.stem for file in LOSSES.glob("[!_]*.py")))
 
 
+# Of a moving average: what one step leaves of it.
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Scratch(Section):
     """The size of the GPT-2 that `model.base: scratch` makes, under GPT-2's own names."""
 
@@ -59,14 +63,34 @@ class Optimization(Section):
     """How one stage trains; a step is `batch_size x grad_accum_steps` examples."""
 
     epochs: Annotated[int, Field(ge=0)]
+    # Training ends after so many steps where the epochs have more of them.
+    max_steps: Count | None = None
     learning_rate: Positive
+    # As transformers' get_scheduler calls them.
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     batch_size: Count
     grad_accum_steps: Count
+    # adamw_8bit: that of bitsandbytes, where it is installed.
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    adam_beta1: DecayRate = 0.9
+    adam_beta2: DecayRate = 0.999
+    adam_epsilon: Positive = 1e-8
     weight_decay: NonNegative
+    # matrices: parameters of one dimension, norms and biases, have none.
+    weight_decay_on: Literal["all", "matrices"] = "all"
     warmup_ratio: Share
     max_grad_norm: Positive
     # true: the model's own dropout; first-epoch: only there, as in the published DPO run.
     dropout: bool | Literal["first-epoch"]
+
+    @model_validator(mode="after")
+    def _steps_are_of_epochs(self) -> "Optimization":
+        if self.max_steps and not self.epochs:
+            raise ValueError(
+                f"max_steps: {self.max_steps} asks for steps, and epochs: 0 for none; raise "
+                "epochs, or set max_steps to null"
+            )
+        return self
 
 
 # From these on, a learning rate suits random weights: it undoes what pretrained ones know.

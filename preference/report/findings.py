@@ -193,7 +193,14 @@ def _few(run: Run) -> Iterator[Finding]:
     counts = run.prepared["train"]
     examples = counts["pairs"] * run.objective.examples + counts.get("labelled_responses", 0)
     steps = train.epochs * math.ceil(examples / (train.batch_size * train.grad_accum_steps))
-    if steps < FEW_STEPS:
+    most = train.max_steps or steps
+    if steps < most:
+        yield Finding(
+            Weight.NOTE,
+            f"{steps} steps of {title}, where train.max_steps asks for {most}: train.epochs has no "
+            "more",
+        )
+    if (steps := min(steps, most)) < FEW_STEPS:
         yield Finding(Weight.DOUBT, f"only {steps} steps of {title}")
 
 

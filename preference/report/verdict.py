@@ -69,14 +69,14 @@ def outcome(
     settings: Params,
     margins: Mapping[str, np.ndarray],
     titles: Mapping[str, str],
-    epochs: Mapping[int, float],
+    epochs: Mapping[float, float],
 ) -> Outcome:
     """Compare with the results that `report.published` names.
 
     Args:
         margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
         titles: what to call these models.
-        epochs: `pair_acc` on the same pairs after each epoch of training.
+        epochs: `pair_acc` on the same pairs after each epoch of training, whole or in part.
     """
     name = settings.report.published
     if name is None:
@@ -95,7 +95,7 @@ def judge(
     published: Published,
     settings: Params,
     margins: Mapping[str, np.ndarray],
-    epochs: Mapping[int, float] | None = None,
+    epochs: Mapping[float, float] | None = None,
 ) -> list[Verdict]:
     """Test each published value, in the file's order, against what a run measured.
 
@@ -105,7 +105,7 @@ def judge(
     Args:
         settings: the params of the run; a row that presupposes others is not tested.
         margins: chosen minus rejected scores of `baseline`, `sft` and `final`, (pairs,) each.
-        epochs: `pair_acc` on the same pairs after each epoch of training.
+        epochs: `pair_acc` on the same pairs after each epoch of training, whole or in part.
 
     Raises:
         ValueError: a margin is not finite.
@@ -201,7 +201,7 @@ def _verdict(
     published: Published,
     settings: Params,
     margins: Mapping[str, np.ndarray],
-    epochs: Mapping[int, float],
+    epochs: Mapping[float, float],
 ) -> Verdict:
     value, pairs = float(row.value), published.pairs
     here = dict(flat(settings))

@@ -77,12 +77,12 @@ class Curves:
         self._add("steps", self.step, values)
         self._tell({f"train/{name}": value for name, value in values.items()})
 
-    def add_epoch(self, epoch: int, metrics: Metrics) -> None:
-        """Test metrics after an epoch; epoch 0 is before training."""
+    def add_epoch(self, epoch: float, metrics: Metrics) -> None:
+        """Test metrics after an epoch, or a part of one; epoch 0 is before training."""
         self._add("epochs", epoch, metrics)
         self._tell({f"eval/{name}": value for name, value in metrics.items()} | {"epoch": epoch})
 
-    def _add(self, axis: str, x: int, values: Mapping[str, float]) -> None:
+    def _add(self, axis: str, x: float, values: Mapping[str, float]) -> None:
         live = self._live.get(axis)
         if live is not None:
             live.step = x

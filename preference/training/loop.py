@@ -1,7 +1,9 @@
 """The one training loop."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -9,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
-from transformers import get_linear_schedule_with_warmup
 
 from preference.core.errors import InputError
 from preference.core.params import Optimization
@@ -22,6 +22,7 @@ from preference.runtime import processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
 from preference.store.scores import Metrics
+from preference.training import optimizers
 from preference.training.curves import Curves
 from preference.training.gradients import Gradients
 
@@ -41,7 +42,7 @@ def fit(
 
     Args:
         curves: directory for the curves by step and the test metrics by epoch.
-        evaluate: test metrics of the model, as it is distributed, called after every epoch.
+        evaluate: test metrics of the model, as it is distributed, after every epoch, whole or not.
         save: called at the end, before the curves take the place of earlier ones: they never
             stand beside a model that is not theirs because this one could not be written.
         start: test metrics before training; where they are not known, they are evaluated.
@@ -51,24 +52,24 @@ def fit(
             Or the scorer's shortcuts turn out to change this model's numbers.
         signals.Stopped: a signal asked for it; the state is kept.
     """
-    items, step_size = len(task.items), _step_size(task, settings)
-    update = _Update(scorer, task, settings, session)
+    plan = _Plan.of(task, settings, session.stage)
+    update = _Update(scorer, task, settings, session, plan.steps)
     gradients = Gradients(update.model, task, scorer.abilities.layout, session)
     found, position = session.checkpoints.resume(update.schedule)
     saved = position if found else None
-    visited = position.epoch * items + min(position.done * step_size, items)
+    visited, in_all = plan.visited(position.step), plan.visited(plan.steps)
     with (
         Curves(curves, session, found, position.step) as record,
-        bar(curves.name, settings.epochs * items, task.unit, visited) as progress,
+        bar(curves.name, in_all, task.unit, visited) as progress,
     ):
         if not found:
             record.add_epoch(0, evaluate(update.model) if start is None else start)
-        for epoch in range(position.epoch, settings.epochs):
+        for epoch in range(position.epoch, math.ceil(plan.epochs)):
             update.model.train(_dropout(settings, epoch))
             # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
             with session.held():
-                steps = _steps(items, step_size, session.params.seed, epoch)
-                for index in islice(steps, position.done, None):
+                steps = _steps(plan.items, plan.step_size, session.params.seed, epoch)
+                for index in islice(steps, position.done, plan.steps - epoch * plan.by_epoch):
                     (loss, *sums), due, stop = session.agree(*gradients.leave(index))
                     record.add_step(update.step(loss, index) | step_metrics(sums))
                     position = Position(epoch, position.done + 1, record.step)
@@ -83,34 +84,70 @@ def fit(
                     session.checkpoints.save(position, update.schedule, record.place)
                 session.stop_if_asked()
             _require_exact(update.model, scorer, task, session)
-            record.add_epoch(epoch + 1, evaluate(update.model))
+            record.add_epoch(min(epoch + 1, plan.epochs), evaluate(update.model))
             position = Position(epoch + 1, 0, record.step)
         save(update.model)
 
 
-class _Update:
-    """AdamW and its schedule, with the model as it is distributed.
+@dataclass(frozen=True)
+class _Plan:
+    """The steps of a training: those of all epochs, or the first `max_steps` of them.
 
-    Weight decay on every parameter, linear warm-up over int(warmup_ratio x steps), then linear
-    decay to 0, gradients clipped by their global norm.
+    Attributes:
+        items: of an epoch.
+        by_epoch: steps of a whole one.
+        steps: in all.
+    """
+
+    items: int
+    step_size: int
+    by_epoch: int
+    steps: int
+
+    @classmethod
+    def of(cls, task: Task, settings: Optimization, stage: str) -> "_Plan":
+        """What params ask for; a `max_steps` beyond the epochs is warned of."""
+        items, step_size = len(task.items), _step_size(task, settings)
+        by_epoch = max(1, math.ceil(items / step_size))
+        steps, most = settings.epochs * by_epoch, settings.max_steps
+        if most and most > steps:
+            logging.warning(
+                "%s: max_steps asks for %d steps, and its epochs have %d; raise epochs for more",
+                stage, most, steps,
+            )  # fmt: skip
+        return cls(items, step_size, by_epoch, min(steps, most or steps))
+
+    @property
+    def epochs(self) -> float:
+        """How many there are, the last one perhaps in part."""
+        return self.steps / self.by_epoch
+
+    def visited(self, steps: int) -> int:
+        """Items that so many steps have visited."""
+        epochs, rest = divmod(steps, self.by_epoch)
+        return epochs * self.items + min(rest * self.step_size, self.items)
+
+
+class _Update:
+    """AdamW and its schedule, with the model as it is distributed; clips the gradients' norm.
+
+    Args:
+        steps: of the whole training.
     """
 
     def __init__(
-        self, scorer: ResponseLogps, task: Task, settings: Optimization, session: Session
+        self,
+        scorer: ResponseLogps,
+        task: Task,
+        settings: Optimization,
+        session: Session,
+        steps: int,
     ) -> None:
         self._session, self._task, self._clip = session, task, settings.max_grad_norm
-        steps = settings.epochs * math.ceil(len(task.items) / _step_size(task, settings))
         accelerator = session.accelerator
-        optimizer = torch.optim.AdamW(
-            scorer.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            # One pass over the parameters. Under fp16's scaler it would hide skipped steps.
-            fused=accelerator.scaler is None,
-        )
-        self.schedule: LRScheduler = get_linear_schedule_with_warmup(
-            optimizer, int(settings.warmup_ratio * steps), max(1, steps)
-        )
+        # Under fp16's scaler a fused optimizer would hide skipped steps.
+        optimizer = optimizers.make(scorer, settings, fused=accelerator.scaler is None)
+        self.schedule = optimizers.schedule(optimizer, settings, steps)
         cpu.accumulate_in_place(scorer.model, accelerator)
         self.model: nn.Module
         self.model, self._optimizer = accelerator.prepare(scorer, optimizer)

@@ -39,6 +39,8 @@ def test_dropout_is_a_switch_or_first_epoch(tmp_path: Path, value: object) -> No
         ("scoring.length_normalize", 1),
         ("sft.learning_rate", "1e-3"),
         ("sft.epochs", 1.0),
+        ("train.max_steps", 10.0),
+        ("train.adam_beta1", "0.9"),
         ("train.dropout", 0.1),
         ("train.beta", None),
     ],
@@ -60,6 +62,15 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, key: str, value: obj
         ("sft.epochs", -1),
         ("sft.learning_rate", 0.0),
         ("sft.warmup_ratio", 1.5),
+        ("sft.max_steps", 0),
+        ("sft.schedule", "constant"),
+        ("sft.optimizer", "sgd"),
+        ("sft.adam_beta1", 1.0),
+        ("sft.adam_beta2", -0.1),
+        ("sft.adam_epsilon", 0.0),
+        ("train.adam_beta1", float("nan")),
+        ("train.adam_epsilon", float("inf")),
+        ("train.weight_decay_on", "weights"),
         ("sft.max_grad_norm", float("inf")),
         ("train.batch_size", 0),
         ("train.beta", -0.1),
@@ -92,6 +103,18 @@ def test_steps_that_would_cut_a_pair_are_refused(tmp_path: Path) -> None:
     assert "kto.shuffle: pairs needs an even number of examples a step, not 15" in message
     even = changes | {"train.batch_size": 5, "train.grad_accum_steps": 2}
     assert params.load(write_params(tmp_path / "params.yaml", even)).train.batch_size == 5
+
+
+@pytest.mark.parametrize("stage", ["sft", "train"])
+def test_steps_of_no_epoch_are_refused(tmp_path: Path, stage: str) -> None:
+    path = tmp_path / "params.yaml"
+    none: dict[str, object] = {f"{stage}.epochs": 0}
+    message = refused_params(write_params(path, none | {f"{stage}.max_steps": 5}))
+    assert message == (
+        f"{path}: {stage}: max_steps: 5 asks for steps, and epochs: 0 for none; raise epochs, or "
+        "set max_steps to null"
+    )
+    assert params.load(write_params(path, none)).sft.max_steps is None
 
 
 def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
@@ -131,6 +154,18 @@ def test_the_values_that_these_tests_start_from_hold_only_known_keys() -> None:
     assert params.Params.model_validate(PARAMS).seed == PARAMS["seed"]
 
 
+# Those of both stages that train.
+OPTIMIZATION = {
+    "max_steps": None,
+    "schedule": "linear",
+    "optimizer": "adamw",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "weight_decay_on": "all",
+}
+
+
 def test_defaults_of_tracked_params_stay() -> None:
     """No stage tracks this module: with another default, what is cached would be of the old one."""
     demo = {"train_rows": 20_000, "test_rows": 2_000, "lengths": "short", "seed": 0}
@@ -143,6 +178,8 @@ def test_defaults_of_tracked_params_stay() -> None:
     assert data_params.Splits().model_dump() == {"train": "train", "test": "test"}
     assert set(data_params.Columns().model_dump().values()) == {None}
     assert params.Train.model_fields["keep"].default == "last"
+    fields = params.Optimization.model_fields
+    assert {name: fields[name].default for name in OPTIMIZATION} == OPTIMIZATION
     has_default = {
         key
         for key in sections.leaf_keys(params.Params)
@@ -157,6 +194,7 @@ def test_defaults_of_tracked_params_stay() -> None:
         "model.weights",
         "train.keep",
         "train.kto.shuffle",
+        *(f"{stage}.{name}" for stage in ("sft", "train") for name in OPTIMIZATION),
     }
 
 

@@ -117,6 +117,23 @@ def test_fewer_pairs_than_asked_for(there: int, weight: Weight) -> None:
     assert judged.findings == [Finding(weight, f"{asked}: the data have no more to use")]
 
 
+@pytest.mark.parametrize(
+    ("most", "weight", "said"),
+    [
+        (249, None, ""),
+        (250, None, ""),
+        (251, Weight.NOTE, "250 steps of DPO, where train.max_steps asks for 251: train.epochs "),
+        (20, None, ""),
+        (19, Weight.DOUBT, "only 19 steps of DPO"),
+    ],
+)
+def test_steps_that_were_asked_for(most: int, weight: Weight | None, said: str) -> None:
+    """4,000 pairs in steps of 16 are 250."""
+    (found,) = [*health.judge(run(asked=settings(train__max_steps=most))).findings, None][:1]
+    assert (found.weight if found else None) == weight
+    assert found is None or found.text.startswith(said)
+
+
 def test_too_few_pairs_and_steps_to_tell() -> None:
     made = run(pairs=10, sft=3.0, policy=6.0, moved=0.0)
     made.prepared["train"]["pairs"] = 64

@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def fit(
     dropout: bool = True,
     examples: int = 1,
     save: Callable[[nn.Module], None] = lambda model: None,
+    choices: Mapping[str, object] = {},
     **facts: object,
 ) -> dict[str, Tensor]:
     """Train two epochs of 3 steps with checkpoints; the trained weights."""
@@ -64,7 +65,7 @@ def fit(
         loop.fit(
             scorer,
             replace(task, loss=loss, counted=examples),
-            train(epochs=2, batch_size=4 * examples, dropout=dropout),
+            train(epochs=2, batch_size=4 * examples, dropout=dropout, **choices),
             session,
             evaluate=lambda model: {"pair_acc": next(model.parameters()).sum().item()},
             save=save,
@@ -107,6 +108,35 @@ def test_a_run_goes_on_where_it_was_and_ends_the_same(
     assert same(found, expected)
     assert written() == curves
     assert not (ROOT / "test").exists()
+
+
+CHOICES = {
+    "max_steps": 5,
+    "schedule": "cosine",
+    "warmup_ratio": 0.4,
+    "weight_decay": 0.5,
+    "weight_decay_on": "matrices",
+    "adam_beta2": 0.9,
+}
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 6])
+def test_a_run_of_so_many_steps_goes_on_to_the_same_end(
+    step: int, pairs: Examples, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 3 steps an epoch; in place of a sixth one it is killed when all are done."""
+    caplog.set_level(logging.INFO)
+    expected, curves = fit(pairs, choices=CHOICES), written()
+    assert curves["curves/steps/plots/metrics/loss.tsv"].count("\n") == 1 + 5
+
+    def killed(model: nn.Module) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(step), choices=CHOICES, save=killed)
+    assert same(fit(pairs, choices=CHOICES), expected)
+    assert f"goes on after step {step - 1}, from" in caplog.text
+    assert written() == curves
 
 
 def test_another_run_starts_anew(pairs: Examples, caplog: pytest.LogCaptureFixture) -> None:

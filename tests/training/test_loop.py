@@ -1,6 +1,8 @@
 """The training loop against a naive one, and what must not change its result."""
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import sessions
 import torch
 from accelerate.state import AcceleratorState
 from settings import train
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from preference.core.errors import InputError
@@ -110,6 +112,113 @@ def test_full_batch_dpo_follows_the_naive_way_step_by_step(
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     for ours, theirs in zip(policy.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+CHOICES: dict[str, object] = {
+    "adam_beta1": 0.6,
+    "adam_beta2": 0.9,
+    "adam_epsilon": 1e-2,
+    "weight_decay_on": "matrices",
+    "weight_decay": 5.0,
+    "max_steps": 5,
+}
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize(
+    ("schedule", "decay"),
+    [
+        ("linear", lambda passed: 1 - passed),
+        ("cosine", lambda passed: math.cos(math.pi * passed) / 2 + 0.5),
+        ("constant_with_warmup", lambda passed: 1.0),
+    ],
+)
+def test_choices_of_the_optimizer_follow_the_naive_way(
+    kind: str, schedule: str, decay: Callable[[float], float], tmp_path: Path
+) -> None:
+    make = getattr(naive, kind)
+    pairs = naive.make_pairs(naive.random_texts(6), 16)
+    start, reference = make(1).double(), make(2).double()
+    with torch.no_grad():
+        # Else the biases of a new model are 0, and decay would not move them.
+        for parameter in start.parameters():
+            parameter.add_(0.1)
+    policy = copy.deepcopy(start)
+    settings = train_settings(epochs=7, schedule=schedule, **CHOICES)
+    task = dpo(pairs, naive.score(reference, pairs), settings, True)
+    losses = fit(policy, task, settings, tmp_path)
+    expected = naive.train_dpo(
+        start,
+        reference,
+        pairs,
+        steps=5,
+        learning_rate=3e-3,
+        weight_decay=5.0,
+        # int(0.34 x 5): of the steps that there are, and not of 7.
+        warmup=1,
+        max_norm=0.7,
+        beta=0.5,
+        normalize=True,
+        betas=(0.6, 0.9),
+        epsilon=1e-2,
+        decay=decay,
+        decayed=lambda parameter: parameter.ndim == 2,
+    )
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for ours, theirs in zip(policy.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def limited(directory: Path, **changes: object) -> tuple[list[float], str, list[Tensor]]:
+    """Losses, accuracies by epoch and weights after each, of 13 pairs in steps of 4."""
+    pairs = naive.make_pairs(naive.random_texts(13), 30)
+    model, weights = naive.gpt2(), []
+
+    def evaluate(scorer: nn.Module) -> dict[str, float]:
+        weights.append(torch.cat([p.detach().flatten() for p in scorer.parameters()]))
+        return {"pair_acc": len(weights) / 10}
+
+    settings = train_settings(
+        batch_size=4, grad_accum_steps=1, schedule="constant_with_warmup", warmup_ratio=0, **changes
+    )
+    scorer, session = ResponseLogps(model, Abilities("packed", True)), sessions.make()
+    loop.fit(scorer, sft.task(pairs), settings, session, evaluate=evaluate, curves=directory)
+    epochs = (directory / "epochs/plots/metrics/pair_acc.tsv").read_text()
+    return column(directory, "loss"), epochs.partition("\n")[2], weights
+
+
+def test_training_ends_after_so_many_steps_and_is_judged_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """4 steps an epoch; where the rate stays, all steps are those of the whole training."""
+    losses, epochs, weights = limited(tmp_path, epochs=3)
+    assert len(losses) == 12
+    assert epochs == "0\t0.1\n1\t0.2\n2\t0.3\n3\t0.4\n"
+    capsys.readouterr()
+    first, judged, reached = limited(tmp_path, epochs=3, max_steps=6)
+    assert first == losses[:6]
+    assert judged == "0\t0.1\n1\t0.2\n1.5\t0.3\n"
+    assert torch.equal(reached[1], weights[1])
+    assert not torch.equal(reached[2], reached[1])
+    # 13 items and two steps of 4.
+    assert " 21/21 [" in capsys.readouterr().err
+    first, judged, reached = limited(tmp_path, epochs=3, max_steps=8)
+    assert (first, judged) == (losses[:8], "0\t0.1\n1\t0.2\n2\t0.3\n")
+    assert torch.equal(reached[2], weights[2])
+    first, judged, _ = limited(tmp_path, epochs=3, max_steps=1)
+    assert (first, judged) == (losses[:1], "0\t0.1\n0.25\t0.2\n")
+
+
+def test_epochs_are_the_other_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = limited(tmp_path, epochs=2)
+    limited(tmp_path, epochs=2, max_steps=8)
+    assert not caplog.messages
+    more = limited(tmp_path, epochs=2, max_steps=9)
+    assert more[:2] == whole[:2]
+    assert torch.equal(more[2][-1], whole[2][-1])
+    assert caplog.messages == [
+        "test: max_steps asks for 9 steps, and its epochs have 8; raise epochs for more"
+    ]
 
 
 CUTS: tuple[tuple[Layout, int], ...] = (
