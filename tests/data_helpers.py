@@ -70,6 +70,7 @@ PARAMS: dict[str, Any] = {
     "model": {"base": "scratch", "revision": None},
     "scoring": {"length_normalize": True},
     "sft": {**OPTIMIZATION, "turns": "last"},
+    "reference": {"train": "responses"},
     "train": {
         **OPTIMIZATION,
         "objective": "dpo",

@@ -75,6 +75,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "sft.warmup_ratio": (0.5, FROM_SFT),
     "sft.max_grad_norm": (2.0, FROM_SFT),
     "sft.dropout": (True, FROM_SFT),
+    "reference.train": ("none", {"reference", "sft-eval", *TRAINED}),
     "train.objective": ("kto", TRAINED),
     "train.beta": (0.2, TRAINED),
     "train.label_noise": (0.5, TRAINED),
@@ -210,6 +211,8 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
     found = read_by(name, {"train.objective": "dpo"}, another)
     if {"train", "train.kto.target_kl"} & set(STAGES[name].get("params", [])):
         found |= read_by(name, {"train.objective": "kto"}, another)
+    if name == "reference":
+        found |= read_by(name, {"reference.train": "mismatched"}, another)
     if name in ("sft-warmup", "train"):
         # Only to refuse what would fail after the training; no result depends on it.
         found.discard("samples.max_new_tokens")
@@ -311,6 +314,8 @@ TOUCHED: dict[str, set[str]] = {
     "objectives/losses/kto.py": set(),
     "objectives/losses/simpo.py": set(),
     "objectives/batch.py": FROM_SFT,
+    "objectives/items.py": FROM_SFT,
+    "objectives/mismatched.py": FROM_SFT,
     "objectives/registry.py": TRAINED,
     "objectives/sft.py": FROM_SFT,
     "training/loop.py": FROM_SFT,

@@ -49,6 +49,8 @@ class Index:
         labels: (responses,); 1 desirable, 0 undesirable, -1 where the data do not say.
         weights: (responses,); how much each counts where responses are trained on one by one.
         sources: (prompts,); titles of where each comes from; None where there is one source.
+        pair_weights: (pairs,); how much each counts in training; None where the data do not say.
+        margins: (pairs,); by how much the chosen reward is to be ahead; None likewise.
     """
 
     rows: np.ndarray
@@ -57,6 +59,8 @@ class Index:
     labels: np.ndarray
     weights: np.ndarray
     sources: np.ndarray | None = None
+    pair_weights: np.ndarray | None = None
+    margins: np.ndarray | None = None
 
     @property
     def pair_rows(self) -> np.ndarray:

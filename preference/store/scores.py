@@ -60,8 +60,10 @@ def log_ratios(policy: Scores, reference: Scores, normalize: bool) -> Metrics:
     return {f"{side}_log_ratio": mean(ratios[which]) for side, which in sides}
 
 
-def mean(values: np.ndarray) -> float:
-    """The mean of some values; NaN of none."""
+def mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The mean of some values, weighted where there are weights; NaN of none."""
+    if weights is not None and weights.sum() > 0:
+        return float(np.average(values, weights=weights))
     return float(np.mean(values)) if len(values) else float("nan")
 
 
