@@ -115,6 +115,40 @@ def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
     assert "train.options: " in refused_value(tmp_path, "train.options", None)
 
 
+@pytest.mark.parametrize(
+    ("objective", "scored", "wanted"),
+    [
+        ("kto_kl", "responses", "mismatched"),
+        ("kto_kl", "none", "mismatched"),
+        ("dpo", "none", "responses"),
+        ("kto", "none", "responses"),
+    ],
+)
+def test_what_an_objective_needs_of_the_reference_is_scored(
+    objective: str, scored: str, wanted: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    changes: dict[str, object] = {"train.objective": objective, "reference.train": scored}
+    message = refused_params(write_params(path, changes))
+    assert message.startswith(f"{path}: reference.train: {scored} leaves out ")
+    assert message.endswith(f"; set it to {wanted}")
+    changes["reference.train"] = wanted
+    assert params.load(write_params(path, changes)).reference.train == wanted
+
+
+@pytest.mark.parametrize("name", ["dpo", "simpo", "kto", "kto_kl"])
+@pytest.mark.parametrize("scored", ["none", "mismatched"])
+def test_more_of_the_reference_than_is_needed_is_no_error(
+    name: str, scored: str, tmp_path: Path
+) -> None:
+    changes: dict[str, object] = {"train.objective": name, "reference.train": scored}
+    path = write_params(tmp_path / "params.yaml", changes)
+    if scored == "none" and name != "simpo":
+        assert "reference.train: none leaves out" in refused_params(path)
+    else:
+        assert params.load(path).train.objective == name
+
+
 def test_heads_must_divide_the_width(tmp_path: Path) -> None:
     message = refused_value(tmp_path, "model.scratch.n_head", 3)
     assert "model.scratch" in message

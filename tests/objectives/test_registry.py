@@ -1,5 +1,7 @@
 """The objectives by name, and the data that they need."""
 
+import re
+
 import naive
 import project
 import pytest
@@ -58,7 +60,7 @@ def test_responses_without_labels_are_refused() -> None:
 
 @pytest.mark.parametrize("name", params.OBJECTIVES)
 def test_a_task_covers_all_pairs(name: str) -> None:
-    task = registry.task(PAIRS, REFERENCE, asked(name))
+    task = registry.task(PAIRS, REFERENCE, asked(name), apart=REFERENCE)
     assert sorted(task.items.values.tolist()) == list(range(8))
 
 
@@ -66,3 +68,25 @@ def test_a_task_covers_all_pairs(name: str) -> None:
 def test_every_option_has_a_default(name: str) -> None:
     """So that what `train.options` leaves out is as it stands in the loss's own file."""
     registry.named(name).options()
+
+
+@pytest.mark.parametrize("name", [n for n in params.OBJECTIVES if registry.named(n).reference])
+def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="needs scores by the reference"):
+        registry.task(PAIRS, None, asked(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "said"),
+    [
+        ("dpo", {"train", "test"}, None),
+        ("dpo", {"train", "test", "mismatched"}, "the mismatched combinations; .* responses"),
+        ("kto_kl", {"train", "test", "mismatched"}, None),
+        ("simpo", {"train", "test"}, "the training responses; reference.train: none"),
+        ("simpo", {"train", "test", "mismatched"}, "combinations; reference.train: none"),
+        ("simpo", {"test"}, None),
+    ],
+)
+def test_what_was_scored_in_vain_is_said(name: str, kept: set[str], said: str | None) -> None:
+    found = registry.needless(name, kept)
+    assert found is None if said is None else re.search(said, found or "")
