@@ -98,12 +98,13 @@ class Index:
         return np.bincount(self.prompt_of, minlength=len(self.rows))
 
     def columns(self) -> dict[str, pa.Array]:
-        """As `tables.INDEX` has it."""
+        """As `tables.INDEX` has it, and those of `tables.OF_PAIRS` that there are."""
         counts = self.counts
         prompts = self.prompt_of[self.pairs[:, 0]]
         places = self.pairs - (np.cumsum(counts) - counts)[prompts, None]
         sides = [pa.array(side, pa.int32()) for side in places.T]
         in_pairs = np.bincount(prompts, minlength=len(self.rows))
+        of_pairs = {"pair_weights": self.pair_weights, "margins": self.margins}
         return {
             "row": pa.array(self.rows, pa.int64()),
             "source": pa.nulls(len(self.rows), pa.string())
@@ -113,6 +114,10 @@ class Index:
             "weights": lists(pa.array(self.weights, pa.float32()), counts),
             "chosen": lists(sides[0], in_pairs),
             "rejected": lists(sides[1], in_pairs),
+        } | {
+            name: lists(pa.array(values, pa.float32()), in_pairs)
+            for name, values in of_pairs.items()
+            if values is not None
         }
 
     @staticmethod
@@ -126,7 +131,15 @@ class Index:
         (sources,) = found["source"]
         known = None if all(source is None for source in sources) else sources
         prompt_of = np.repeat(np.arange(len(rows)), counts)
-        return Index(rows, prompt_of, pairs, labels, weights, known)
+        of_pairs = _given(found, "pair_weights", 1), _given(found, "margins", 0)
+        return Index(rows, prompt_of, pairs, labels, weights, known, *of_pairs)
+
+
+def _given(found: dict[str, list[np.ndarray]], name: str, null: float) -> np.ndarray | None:
+    """A column of `tables.OF_PAIRS`, its nulls replaced; None where it has nothing else."""
+    values = found[name][1] if name in found else np.zeros(0)
+    unknown = np.isnan(values)
+    return None if unknown.all() else np.where(unknown, np.float32(null), values)
 
 
 @dataclass(frozen=True)

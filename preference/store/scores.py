@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from preference.store.examples import Index
-from preference.store.tables import SCORES, lists, read_flat, writing
+from preference.store.tables import SCORES, extended, lists, read_flat, writing
 
 Metrics = dict[str, float]
 
@@ -79,8 +79,8 @@ def read(path: Path) -> Scores:
 
 def write(path: Path, scores: Scores) -> None:
     """Write a table of `tables.SCORES`."""
-    schema, counts = SCORES.with_metadata(scores.context), scores.index.counts
-    columns = scores.index.columns()
+    columns, counts = scores.index.columns(), scores.index.counts
+    schema = extended(SCORES, columns).with_metadata(scores.context)
     columns["logps"] = lists(pa.array(scores.logps, pa.float64()), counts)
     columns["tokens"] = lists(pa.array(scores.tokens, pa.int32()), counts)
     with writing(path, schema) as writer:

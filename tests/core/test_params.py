@@ -173,7 +173,8 @@ def test_defaults_of_tracked_params_stay() -> None:
     assert params.Scratch().model_dump() == scratch
     assert params.Kto(target_kl=0.0).shuffle == "examples"
     assert params.Model(base="scratch", revision=None).weights == "auto"
-    assert data_params.Rankings().model_dump() == {"pairs": "all", "min_gap": 0.0}
+    rankings = {"pairs": "all", "min_gap": 0.0, "margin": "none"}
+    assert data_params.Rankings().model_dump() == rankings
     assert data_params.Splits().model_dump() == {"train": "train", "test": "test"}
     assert set(data_params.Columns().model_dump().values()) == {None}
     assert params.Train.model_fields["keep"].default == "last"

@@ -1,8 +1,10 @@
 """The objectives by name, and the data that they need."""
 
 import re
+from dataclasses import replace
 
 import naive
+import numpy as np
 import project
 import pytest
 import settings
@@ -90,3 +92,18 @@ def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
 def test_what_was_scored_in_vain_is_said(name: str, kept: set[str], said: str | None) -> None:
     found = registry.needless(name, kept)
     assert found is None if said is None else re.search(said, found or "")
+
+
+@pytest.mark.parametrize("name", params.OBJECTIVES)
+def test_margins_are_refused_where_the_loss_asks_for_none(name: str) -> None:
+    index = replace(PAIRS.index, margins=np.ones(4, "f4"))
+    examples, scores = replace(PAIRS, index=index), replace(REFERENCE, index=index)
+    if registry.named(name).margins:
+        assert len(registry.task(examples, scores, asked(name)).items) == 4
+    else:
+        problem = (
+            rf"train\.objective: {name} has no use for the margins .*; set data\.columns: "
+            r"\{ignore: margin\} .*, or one of cpo, dpo, dpop, robust, rpo, simpo"
+        )
+        with pytest.raises(InputError, match=problem):
+            registry.task(examples, scores, asked(name), apart=scores)
