@@ -222,6 +222,20 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _margins_are_asked_for_where_they_are_used(self) -> "Params":
+        key, name = "", self.train.objective
+        if self.data.rankings.margin == "scores":
+            key = "data.rankings.margin: scores"
+        elif any(source.columns.margin for source in self.data.sources):
+            key = "data.columns: margin"
+        if key and not _objective(name).margins:
+            raise ValueError(
+                f"{key} gives pairs margins, which {name} has no use for; leave it out, or take "
+                "an objective that has, as dpo (docs/objectives.md lists them)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _options_are_the_objectives(self) -> "Params":
         """Without options nothing of an objective is imported."""
         asked, objective = self.train.options, self.train.objective

@@ -117,7 +117,7 @@ def test_a_raw_table_that_was_written_is_known(known: object, tmp_path: Path) ->
 
 
 TEXTS = {"prompt": "Why?", "chosen": "a", "rejected": "b"}
-DIALOGUES = {"chosen": "a", "rejected": "b"}
+DIALOGUES = {"chosen": "Why?\n\nAssistant: a", "rejected": "Why?\n\nAssistant: b"}
 
 
 @pytest.mark.parametrize("row", [TEXTS, DIALOGUES])
