@@ -1,4 +1,4 @@
-"""reference: score all responses once with the model after SFT, for every later epoch and beta."""
+"""reference: score the responses once with the model after SFT, for every later epoch and beta."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,6 +7,7 @@ from preference.core import params, stage
 from preference.core.files import replacing
 from preference.evaluation.scoring import score
 from preference.model.scorer import open_model
+from preference.objectives.mismatched import mismatched
 from preference.runtime import session
 from preference.store import examples, scores
 
@@ -14,8 +15,15 @@ PREPARED, MODEL, OUT = Path("data/prepared"), Path("models/sft"), Path("data/ref
 
 
 def main(args: Namespace) -> None:
+    settings = params.load()
     splits = {file.stem: examples.read(file) for file in sorted(PREPARED.glob("[!.]*.parquet"))}
-    with session.opened("reference", params.load(), [PREPARED, MODEL]) as run:
+    determined_by: list[object] = [settings.reference]
+    if settings.reference.train == "none":
+        del splits["train"]
+    elif settings.reference.train == "mismatched":
+        determined_by.append(settings.seed)
+        splits["mismatched"] = mismatched(splits["train"], settings.seed)
+    with session.opened("reference", settings, [PREPARED, MODEL], determined_by) as run:
         scorer = open_model(MODEL, max(split.longest for split in splits.values()), run)
         found = {
             name: score(scorer, split, run, f"reference: {name}", keep=True)

@@ -12,7 +12,7 @@ from preference.core import params, stage
 from preference.evaluation.metrics import log_ratio_intervals, pair_metrics
 from preference.evaluation.scoring import score
 from preference.model import scorer
-from preference.objectives.registry import named, task
+from preference.objectives.registry import named, needless, task
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.scores import Metrics, Scores
@@ -28,7 +28,11 @@ def main(args: Namespace) -> None:
     normalize, objective = settings.scoring.length_normalize, named(settings.train.objective)
     files = [f"{name}.parquet" for name in ("train", settings.train.evaluate)]
     train, judged = (examples.read(PREPARED / file) for file in files)
-    anchors, reference = (scores.read(REFERENCE / file) for file in files)
+    if spare := needless(settings.train.objective, {file.stem for file in REFERENCE.glob("*")}):
+        logging.info("%s", spare)
+    reference = scores.read(REFERENCE / files[1])
+    anchors = scores.read(REFERENCE / files[0]) if objective.reference else None
+    apart = scores.read(REFERENCE / "mismatched.parquet") if objective.mismatched else None
 
     def metrics(policy: Scores) -> Metrics:
         own = objective.against_reference(policy, reference, settings.train, normalize)
@@ -45,7 +49,7 @@ def main(args: Namespace) -> None:
             logging.warning("%s", unsuited)
         loop.fit(
             model,
-            task(train, anchors, settings),
+            task(train, anchors, settings, apart),
             settings.train,
             run,
             curves=CURVES,

@@ -27,7 +27,7 @@ from preference.data.prepare import RawTable, prepare
 from preference.data.sources import registry
 from preference.store import examples
 from preference.store.examples import Examples
-from preference.store.tables import RAW, writing
+from preference.store.tables import FORMAT, RAW, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 EOS = "<|endoftext|>"
@@ -70,6 +70,7 @@ PARAMS: dict[str, Any] = {
     "model": {"base": "scratch", "revision": None},
     "scoring": {"length_normalize": True},
     "sft": {**OPTIMIZATION, "turns": "last"},
+    "reference": {"train": "responses"},
     "train": {
         **OPTIMIZATION,
         "objective": "dpo",
@@ -155,7 +156,7 @@ def prepared_data(data: Data, directory: Path, *, all_turns: bool = False) -> Ex
     """Fetch and prepare the training split of a source, with the tokenizer in `base`."""
     found, batches = registry.raw(data, "train")
     raw, out = directory / "raw.parquet", directory / "prepared.parquet"
-    with writing(raw, found.schema) as writer:
+    with writing(raw, found.schema.with_metadata({FORMAT: found.name})) as writer:
         for batch in batches:
             writer.write_batch(batch)
     table = RawTable(raw, data)

@@ -34,7 +34,8 @@ def read(place: Path, split: str = "train", source: object = None, **changes: An
     data = settings(source or str(place), **changes)
     found, batches = registry.raw(data, split)
     raw = place / ".raw.parquet"
-    with tables.writing(raw, found.schema) as writer:
+    metadata = {tables.FORMAT: found.name}
+    with tables.writing(raw, found.schema.with_metadata(metadata)) as writer:
         for batch in batches:
             writer.write_batch(batch)
     return [example for _, example in RawTable(raw, data).examples()]
@@ -132,8 +133,16 @@ SYSTEM = {"role": "system", "content": "Be kind."}
 ASKED, SAID, AGAIN = Turn("user", "Where?"), Turn("assistant", "Here."), Turn("user", "Sure?")
 
 
-def pair(turns: Sequence[Turn], *responses: str, text: str | None = None) -> Example:
-    return Example(tuple(turns), responses, text, pairs=((0, 1),))
+def pair(
+    turns: Sequence[Turn],
+    *responses: str,
+    text: str | None = None,
+    weight: float | None = None,
+    margin: float | None = None,
+) -> Example:
+    said = [() if value is None else (value,) for value in (weight, margin)]
+    example = Example(tuple(turns), responses, text, pairs=((0, 1),))
+    return example._replace(pair_weights=said[0], margins=said[1])
 
 
 def labelled(
@@ -162,6 +171,35 @@ GOOD: dict[str, Case] = {
         [{"prompt": "Where?\n", "chosen": "Here.", "rejected": "No."}],
         {},
         [pair([Turn("user", "Where?\n")], "Here.", "No.", text="Where?\n")],
+    ),
+    "pairs with weights and margins": (
+        [
+            {
+                "prompt": "Where?",
+                "chosen": f"Here, {row}.",
+                "rejected": "No.",
+                "weight": [0.5, None, 2.0][row],
+                "margin": [None, -1.5, 3.0][row],
+            }
+            for row in range(3)
+        ],
+        {},
+        [
+            pair([ASKED], "Here, 0.", "No.", text="Where?", weight=0.5),
+            pair([ASKED], "Here, 1.", "No.", text="Where?", margin=-1.5),
+            pair([ASKED], "Here, 2.", "No.", text="Where?", weight=2.0, margin=3.0),
+        ],
+    ),
+    "whole dialogues with margins of another name": (
+        [
+            {"chosen": f"{HH} Here.", "rejected": f"{HH} No.", "gap": 0.5},
+            {"chosen": f"{HH} There.", "rejected": f"{HH} No.", "gap": None},
+        ],
+        {"columns": {"margin": "gap"}},
+        [
+            pair([ASKED], "Here.", "No.", text=HH, margin=0.5),
+            pair([ASKED], "There.", "No.", text=HH),
+        ],
     ),
     "prompt and answers as messages": (
         [
@@ -294,6 +332,11 @@ GOOD: dict[str, Case] = {
         [{"prompt": "Where?", "completions": ["No.", "Here.", "So."], "scores": [1, 4.5, 2]}],
         {"rankings": {"pairs": "best-worst"}},
         [Example((ASKED,), ("No.", "Here.", "So."), "Where?", pairs=((1, 0),))],
+    ),
+    "ranked, with the scores' differences as margins": (
+        [{"prompt": "Where?", "completions": ["No.", "Here."], "scores": [1, 4.5]}],
+        {"rankings": {"margin": "scores"}},
+        [Example((ASKED,), ("No.", "Here."), "Where?", pairs=((1, 0),), margins=(3.5,))],
     ),
     "ranked, above a gap": (
         [

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from preference.objectives.batch import Batch
 from preference.objectives.registry import named
+from preference.store.scores import Scores
 
 Options = dict[str, Any]
 
@@ -92,7 +93,68 @@ def random_step(pairs: int = 6, seed: int = 0, equal: bool = False) -> Step:
     return Step(logps.requires_grad_(), mask, sums)
 
 
-def agree(ours: Tensor, theirs: Tensor, step: Step, rtol: float = 1e-10) -> None:
+@dataclass(frozen=True)
+class LabelledStep:
+    """A step of labelled responses, token by token.
+
+    Attributes:
+        logps: (responses, tokens); 0 where `mask` is.
+        mask: which of them are a response's.
+        reference: sums in nats, (responses,).
+        desirable: (responses,).
+        apart: sums of mismatched combinations by the policy and by the reference, (2, responses).
+    """
+
+    logps: Tensor
+    mask: Tensor
+    reference: Tensor
+    desirable: Tensor
+    apart: Tensor
+
+    def batch(self, name: str, sums: Tensor | None = None, normalize: bool = False) -> Batch:
+        """What an objective is given, of other sums where some are given."""
+        objective, tokens = named(name), self.mask.sum(1)
+        by = tokens if normalize else torch.ones_like(tokens)
+        sums = self.logps.sum(1) if sums is None else sums
+        batch = Batch(sums / by, self.reference / by, self.desirable, sums, tokens)
+        scored = replace(batch, policy=self.apart[0] / by, reference=self.apart[1] / by)
+        with torch.no_grad():
+            found = scored if objective.mismatched else batch
+            return batch.given(objective.statistic(found) if objective.statistic else None)
+
+
+def random_labelled(responses: int = 12, seed: int = 0, higher: float = 0.5) -> LabelledStep:
+    """Responses of 1 to 7 tokens; `higher` by a token is the policy in mismatched combinations."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(7) < torch.randint(1, 8, (responses, 1), generator=generator)
+    logps, reference, *apart = (
+        -3 * torch.rand(mask.shape, generator=generator, dtype=torch.float64) * mask
+        for _ in range(4)
+    )
+    sums = torch.stack([each.sum(1) for each in apart])
+    sums[0] += higher * mask.sum(1)
+    desirable = torch.rand(responses, generator=generator) < 0.4
+    return LabelledStep(logps.requires_grad_(), mask, reference.sum(1), desirable, sums)
+
+
+def by_hand_of_labels(
+    name: str, beta: float, statistic: float | None = None, **options: Any
+) -> tuple[list[float], list[float]]:
+    """The losses of a desirable and of an undesirable response, and their slopes by the sums.
+
+    Sums are -10 and -12, of 5 and 4 tokens; the reference's are -11 and -11. So the log-ratios are
+    1 and -1.
+    """
+    sums = torch.tensor([-10.0, -12.0], dtype=torch.float64, requires_grad=True)
+    reference, desirable = torch.full((2,), -11.0).double(), torch.tensor([True, False])
+    batch = Batch(sums, reference, desirable, sums, torch.tensor([5, 4]))
+    batch = batch.given(None if statistic is None else sums.new_tensor(statistic))
+    losses = loss_of(name, batch, beta, options)
+    (found,) = torch.autograd.grad(losses.sum(), sums)
+    return losses.tolist(), found.tolist()
+
+
+def agree(ours: Tensor, theirs: Tensor, step: Step | LabelledStep, rtol: float = 1e-10) -> None:
     """Both losses of a step are one, in value and by every token's log-probability."""
     torch.testing.assert_close(ours.mean(), theirs.mean(), rtol=rtol, atol=1e-12)
     found, expected = (
@@ -161,6 +223,90 @@ def _peer_loss(
         "ref_rejected_logps": rejected,
     }
     return DPOTrainer._compute_loss(trainer, lambda **_: outputs, inputs, False)
+
+
+def labels_as_trl_has_them(
+    name: str, loss_type: str, options: Options | None = None, beta: float = 0.3
+) -> None:
+    """A loss of labelled responses against that of the peer's `KTOTrainer`."""
+    # A divergence that is above 0, and one that is not.
+    for seed, higher in ((0, 0.5), (1, 1.0), (2, -0.5)):
+        step = random_labelled(seed=seed, higher=higher)
+        ours = loss_of(name, step.batch(name), beta, options or {})
+        agree(ours, _peer_loss_of_labels(step, loss_type, beta, options or {}), step)
+
+
+def _peer_loss_of_labels(
+    step: LabelledStep, loss_type: str, beta: float, options: Options
+) -> Tensor:
+    from trl import KTOTrainer
+
+    trainer = MagicMock(beta=beta, loss_type=loss_type, calculate_KL=loss_type == "kto")
+    for name in ("desirable_weight", "undesirable_weight"):
+        setattr(trainer, name, options.get(name, 1.0))
+    trainer.model.training = trainer.aux_loss_enabled = False
+    trainer._compute_kl_logps = lambda *_: step.apart[0]
+    trainer.accelerator.device = torch.device("cpu")
+    trainer.accelerator.gather_for_metrics = lambda values: values
+    trainer._metrics = defaultdict(lambda: defaultdict(list))
+    zeros = torch.zeros_like(step.logps)
+    outputs = SimpleNamespace(log_probs=step.logps, entropy=zeros, mean_logits=zeros)
+    mask = torch.nn.functional.pad(step.mask.long(), (1, 0))
+    inputs = {
+        "input_ids": torch.ones_like(mask),
+        "attention_mask": torch.ones_like(mask),
+        "completion_mask": mask,
+        "label": step.desirable,
+        "ref_logps": step.reference,
+        "ref_KL_logps": step.apart[1],
+    }
+    return KTOTrainer._compute_loss(trainer, lambda **_: outputs, inputs, False)
+
+
+def labels_have_their_gradient(name: str, beta: float = 0.7, **options: Any) -> None:
+    """The gradient is that of finite differences, with means and with sums; finite at extremes."""
+    step = random_labelled()
+    for normalize in (True, False):
+        start = step.batch(name, normalize=normalize)
+
+        def loss(sums: Tensor, normalize: bool = normalize, start: Batch = start) -> Tensor:
+            batch = step.batch(name, sums, normalize)
+            return loss_of(name, replace(batch, statistic=start.statistic), beta, options)
+
+        assert torch.autograd.gradcheck(loss, step.logps.sum(1).detach().requires_grad_())
+    for gap in (-1e4, 0.0, 1e4):
+        sums = torch.full((2,), gap, requires_grad=True)
+        batch = Batch(sums, torch.zeros(2), torch.tensor([True, False]), sums, torch.ones(2))
+        losses = loss_of(name, batch.given(torch.tensor(0.5)), 1.0, options)
+        (slopes,) = torch.autograd.grad(losses.sum(), sums)
+        assert losses.isfinite().all()
+        assert slopes.isfinite().all()
+
+
+def measures_its_loss_of_labels(name: str, beta: float = 0.7, **options: Any) -> None:
+    """The `loss` metric of scores is the loss's own function of them, of all as one step.
+
+    The KL term, which there are no test scores for, is 0 in it.
+    """
+    step, objective = random_labelled(), named(name)
+    step = replace(step, apart=torch.zeros_like(step.apart))
+    asked = settings.train(objective=name, beta=beta, options=options)
+    index = naive.make_index([1] * len(step.desirable), [])
+    index.labels[:] = step.desirable.numpy()
+    policy, reference = (
+        Scores(index, sums.detach().numpy(), step.mask.sum(1).numpy())
+        for sums in (step.logps.sum(1), step.reference)
+    )
+    for normalize in (True, False):
+        found = objective.against_reference(policy, reference, asked, normalize)
+        batch = step.batch(name, normalize=normalize)
+        expected = loss_of(name, batch, beta, options).mean().item()
+        assert found["loss"] == pytest.approx(expected, rel=1e-12)
+        reward = beta * (batch.policy - batch.reference).detach()
+        right = ((reward > 0) == step.desirable).double().mean().item()
+        assert found["label_acc"] == pytest.approx(right)
+        assert found["desired_reward"] == pytest.approx(reward[step.desirable].mean().item())
+        assert found["undesired_reward"] == pytest.approx(reward[~step.desirable].mean().item())
 
 
 def has_its_gradient(name: str, beta: float = 0.7, **options: Any) -> None:

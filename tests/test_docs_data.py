@@ -45,7 +45,9 @@ def written(place: Path, cell: str) -> Path:
 def learned(example: Example) -> str:
     """In the words of the page."""
     if example.pairs:
-        return ", ".join(f"{chosen + 1} over {rejected + 1}" for chosen, rejected in example.pairs)
+        said = [f"{chosen + 1} over {rejected + 1}" for chosen, rejected in example.pairs]
+        said += [f"weight {weight:g}" for weight in example.pair_weights]
+        return ", ".join(said + [f"margin {margin:g}" for margin in example.margins])
     (weight,) = example.weights
     more = "" if weight is None else f", weight {weight}"
     return f"1 is {'good' if example.labels[0] else 'bad'}{more}"

@@ -41,9 +41,11 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "data.columns.label": ("other", FETCHED),
     "data.columns.scores": ("other", FETCHED),
     "data.columns.weight": ("other", FETCHED),
+    "data.columns.margin": ("other", FETCHED),
     "data.columns.ignore": ("other", FETCHED),
     "data.rankings.pairs": ("best-worst", PREPARED),
     "data.rankings.min_gap": (1.0, PREPARED),
+    "data.rankings.margin": ("scores", PREPARED),
     "data.train_pairs": (50, PREPARED),
     "data.validation_pairs": (5, PREPARED),
     "data.eval_pairs": (30, PREPARED),
@@ -82,6 +84,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "sft.adam_epsilon": (1e-6, FROM_SFT),
     "sft.weight_decay_on": ("matrices", FROM_SFT),
     "sft.dropout": (True, FROM_SFT),
+    "reference.train": ("none", {"reference", "sft-eval", *TRAINED}),
     "train.objective": ("kto", TRAINED),
     "train.beta": (0.2, TRAINED),
     "train.label_noise": (0.5, TRAINED),
@@ -224,6 +227,8 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
     found = read_by(name, {"train.objective": "dpo"}, another)
     if {"train", "train.kto.target_kl"} & set(STAGES[name].get("params", [])):
         found |= read_by(name, {"train.objective": "kto"}, another)
+    if name == "reference":
+        found |= read_by(name, {"reference.train": "mismatched"}, another)
     if name in ("sft-warmup", "train"):
         # Only to refuse what would fail after the training; no result depends on it.
         found.discard("samples.max_new_tokens")
@@ -327,6 +332,8 @@ TOUCHED: dict[str, set[str]] = {
     "objectives/losses/kto.py": set(),
     "objectives/losses/simpo.py": set(),
     "objectives/batch.py": FROM_SFT,
+    "objectives/items.py": FROM_SFT,
+    "objectives/mismatched.py": FROM_SFT,
     "objectives/registry.py": TRAINED,
     "objectives/sft.py": FROM_SFT,
     "training/loop.py": FROM_SFT,

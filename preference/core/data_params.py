@@ -38,6 +38,7 @@ class Columns(Section):
     label: Names = None
     scores: Names = None
     weight: Names = None
+    margin: Names = None
     ignore: Names = None
 
     @property
@@ -57,6 +58,8 @@ class Rankings(Section):
 
     pairs: Literal["all", "best-worst"] = "all"
     min_gap: NonNegative = 0.0
+    # scores: the difference of a pair's two, which losses that take margins then ask for.
+    margin: Literal["none", "scores"] = "none"
 
 
 def _listed(value: str | list[str] | None) -> list[str]:

@@ -120,6 +120,12 @@ class Sft(Optimization):
     turns: Literal["last", "all"]
 
 
+class Reference(Section):
+    # What of the training data has scores; metrics need those of the other splits in any case.
+    # mismatched: the responses, and each behind another prompt, to estimate a KL divergence from.
+    train: Literal["responses", "none", "mismatched"]
+
+
 class Kto(Section):
     target_kl: Annotated[float, Field(allow_inf_nan=False)]
     # pairs: the two halves of a pair fall into one step, where their prompt is run once.
@@ -132,6 +138,11 @@ def _known(objective: str) -> str:
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"{objective!r} is unknown; {hint}known are {', '.join(OBJECTIVES)}")
     return objective
+
+
+def _objective(name: str) -> Any:
+    """An `objectives.objective.Objective`; only to refuse what does not go with it."""
+    return import_module(f"preference.objectives.losses.{name}").OBJECTIVE
 
 
 class Train(Optimization):
@@ -149,7 +160,8 @@ class Train(Optimization):
     @model_validator(mode="after")
     def _steps_hold_whole_pairs(self) -> "Train":
         examples = self.batch_size * self.grad_accum_steps
-        if self.objective == "kto" and self.kto.shuffle == "pairs" and examples % 2:
+        odd = self.kto.shuffle == "pairs" and examples % 2
+        if odd and _objective(self.objective).needs == "labels":
             raise ValueError(
                 f"kto.shuffle: pairs needs an even number of examples a step, not {examples} "
                 "(batch_size x grad_accum_steps); make one of the two even, or shuffle examples"
@@ -193,6 +205,7 @@ class Params(Section):
     model: Model
     scoring: Scoring
     sft: Sft
+    reference: Reference
     train: Train
     precision: Literal["fp32", "bf16", "fp16", "auto"]
     samples: Samples
@@ -213,12 +226,46 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _reference_has_what_the_objective_needs(self) -> "Params":
+        """Of the default, nothing of an objective is imported that does not speak of mismatches."""
+        scored, name = self.reference.train, self.train.objective
+        loss = (LOSSES / f"{name}.py").read_text(encoding="utf-8")
+        if scored == "mismatched" or (scored == "responses" and "mismatched" not in loss):
+            return self
+        objective = _objective(name)
+        if objective.mismatched:
+            raise ValueError(
+                f"reference.train: {scored} leaves out the mismatched combinations of prompts and "
+                f"responses that {name} estimates a KL divergence from; set it to mismatched"
+            )
+        if objective.reference and scored == "none":
+            raise ValueError(
+                f"reference.train: none leaves out the reference's scores that {name} compares "
+                "with; set it to responses"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _margins_are_asked_for_where_they_are_used(self) -> "Params":
+        key, name = "", self.train.objective
+        if self.data.rankings.margin == "scores":
+            key = "data.rankings.margin: scores"
+        elif any(source.columns.margin for source in self.data.sources):
+            key = "data.columns: margin"
+        if key and not _objective(name).margins:
+            raise ValueError(
+                f"{key} gives pairs margins, which {name} has no use for; leave it out, or take "
+                "an objective that has, as dpo (docs/objectives.md lists them)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _options_are_the_objectives(self) -> "Params":
         """Without options nothing of an objective is imported."""
         asked, objective = self.train.options, self.train.objective
         if not asked:
             return self
-        known = import_module(f"preference.objectives.losses.{objective}").OBJECTIVE.options
+        known = _objective(objective).options
         if not known.model_fields:
             raise ValueError(f"train.options: {objective} has none; leave it empty: {{}}")
         try:

@@ -13,7 +13,7 @@ from preference.data.formats import hh
 from preference.data.formats.example import Example, Turn, Unusable, UnusableError
 from preference.data.truncation import keep, truncate
 from preference.store.examples import Ragged
-from preference.store.tables import PREPARED, lists
+from preference.store.tables import OF_PAIRS, PREPARED, lists
 
 
 class Encoded(NamedTuple):
@@ -73,11 +73,14 @@ class Encoder:
         example, _, _ = self._hidden(Example(tuple(turns), (), text))
         return self._begun(self._spelt.encode([self.template.prompt(example)]))[0]
 
-    def encode(self, rows: Sequence[int], examples: Sequence[Example]) -> Encoded:
+    def encode(
+        self, rows: Sequence[int], examples: Sequence[Example], schema: pa.Schema = PREPARED
+    ) -> Encoded:
         """Tokenize examples and cut them.
 
         Args:
             rows: of the raw table, where each comes from.
+            schema: `tables.PREPARED`, perhaps with some columns of `tables.OF_PAIRS`.
         """
         hidden, spelt, ended = zip(*map(self._hidden, examples), strict=True)
         laid = [self._laid_out(row, one) for row, one in zip(rows, hidden, strict=True)]
@@ -85,7 +88,7 @@ class Encoder:
         texts = [one for one in laid if not isinstance(one, Unusable)]
         kept = [place for place, reason in enumerate(dropped) if reason is None]
         if not kept:
-            none = pa.RecordBatch.from_pylist([], schema=PREPARED)
+            none = pa.RecordBatch.from_pylist([], schema=schema)
             return Encoded(none, dropped, np.zeros(0), 0, 0)
         counts = np.array([len(responses) for _, responses in texts])
         prompts, responses = self._ids(texts, counts)
@@ -121,7 +124,9 @@ class Encoder:
             "turns": [[turn._asdict() for turn in e.turns] for e in shown],
             "responses": [e.responses for e in shown],
         }
-        batch = pa.RecordBatch.from_pydict(columns, schema=PREPARED).filter(pa.array(used))
+        for name in OF_PAIRS.keys() & set(schema.names):
+            columns[name] = [getattr(e, name) or [None] * len(e.pairs) for e in shown]
+        batch = pa.RecordBatch.from_pydict(columns, schema=schema).filter(pa.array(used))
         lost = cut.lost[np.repeat(used, counts)]
         return Encoded(batch, dropped, lost, sum(spelt), sum(ended))
 

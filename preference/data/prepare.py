@@ -19,10 +19,12 @@ from preference.store.tables import (
     END,
     FORMAT,
     PREPARED,
+    RAW_OF_PAIRS,
     SOURCE,
     TEMPLATE,
     UNREADABLE,
     damaged,
+    extended,
     require_all,
     writing,
 )
@@ -53,6 +55,14 @@ class RawTable:
         self.source = metadata.get(SOURCE.encode(), b"unknown").decode()
         self.format = metadata.get(FORMAT.encode(), b"unknown").decode()
         self.reasons: tuple[Unusable, ...] = self._format.REASONS
+
+    @property
+    def of_pairs(self) -> set[str]:
+        """Which columns of `tables.OF_PAIRS` its examples fill."""
+        names = self._file.schema_arrow.names
+        found = {f"{name}s" for name in RAW_OF_PAIRS if name in names}
+        ranked = "ranked" in self.format and self._settings.rankings.margin == "scores"
+        return found | {"margins"} if ranked else found
 
     @property
     def template(self) -> str:
@@ -137,14 +147,15 @@ def prepare(
         TEMPLATE: encoder.template.name,
         END: str(encoder.end),
     }
+    schema = extended(PREPARED, table.of_pairs)
     counts = Counts(table.format, encoder.template.name)
     counts.skipped = {reason.value: 0 for reason in (*table.reasons, Unusable.NO_TOKENS)}
     with (
-        writing(out, PREPARED.with_metadata(metadata)) as writer,
+        writing(out, schema.with_metadata(metadata)) as writer,
         bar(f"prepare {out.stem}", wanted or table.rows, "examples") as progress,
     ):
         for rows, examples in _chunks(_usable(table, counts, judge), counts, wanted):
-            encoded = encoder.encode(rows, examples)
+            encoded = encoder.encode(rows, examples, schema)
             for row, example, reason in zip(rows, examples, encoded.dropped, strict=True):
                 if reason:
                     counts.skip(row, reason)

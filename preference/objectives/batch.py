@@ -26,6 +26,8 @@ class Batch:
         tokens: how many each sum is over.
         statistic: what the objective's `statistic` gave of the whole step; where that is a value
             for each item, those of these items.
+        ahead: by how much more than 0 data ask the chosen reward to be ahead, (pairs,): their
+            `margin`; 0 where they ask for none.
     """
 
     policy: "Tensor"
@@ -34,6 +36,7 @@ class Batch:
     logps: "Tensor"
     tokens: "Tensor"
     statistic: "Tensor | None" = None
+    ahead: "Tensor | float" = 0.0
 
     @property
     def log_ratios(self) -> "tuple[Tensor, Tensor]":
@@ -58,6 +61,10 @@ class Batch:
         """The same, with what was found of the whole step."""
         return replace(self, statistic=statistic)
 
+    def asking(self, margins: np.ndarray) -> "Batch":
+        """The same, with the margins that data ask for, (pairs,)."""
+        return replace(self, ahead=self.policy.new_tensor(margins))
+
     @staticmethod
     def of_scores(
         policy: Scores,
@@ -78,13 +85,14 @@ class Batch:
         return Batch(scores, anchors, torch.from_numpy(desirable), logps, tokens)
 
 
-def cross_entropy(logits: "Tensor", wrong: float) -> "Tensor":
-    """-log sigmoid(logits) where labels are wrong with a probability: label smoothing.
+def cross_entropy(logits: "Tensor", wrong: float, ahead: "Tensor | float" = 0.0) -> "Tensor":
+    """-log sigmoid(logits - ahead) where labels are wrong with a probability: label smoothing.
 
-    (1 - wrong) x -log sigmoid(logits) + wrong x -log sigmoid(-logits), of any shape.
+    (1 - wrong) x -log sigmoid(logits - ahead) + wrong x -log sigmoid(-logits - ahead): a swapped
+    pair is asked to be ahead by as much. Of any shape.
     """
     from torch.nn.functional import logsigmoid
 
     if not wrong:
-        return -logsigmoid(logits)
-    return -(1 - wrong) * logsigmoid(logits) - wrong * logsigmoid(-logits)
+        return -logsigmoid(logits - ahead)
+    return -(1 - wrong) * logsigmoid(logits - ahead) - wrong * logsigmoid(-logits - ahead)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.core.sections import Section
+from preference.core.sections import NonNegative, Section
 from preference.objectives.batch import Batch
-from preference.objectives.label_noise import flips
-from preference.store.examples import Examples, Index, Ragged
-from preference.store.scores import Metrics, Scores, log_ratios, mean
+from preference.objectives.items import Items
+from preference.objectives.mismatched import mismatched
+from preference.store.examples import Examples, Ragged
+from preference.store.scores import Metrics, Scores, log_ratios, mean, pair_margins, rewards
 
 if TYPE_CHECKING:
     # It takes long to import, and the report needs none.
@@ -42,6 +42,8 @@ class Task:
             divergence, or one for each item, (items, ...), such as its rank. It is had in a pass
             without gradients before the step is cut, so that how it is cut changes nothing. None
             where the loss needs no such thing.
+        apart: what that pass runs in place of the examples, where these are not what the statistic
+            is of: the same responses, each behind another prompt.
     """
 
     unit: str
@@ -52,6 +54,7 @@ class Task:
     counted: int = 1
     tally: "Callable[[Tensor, Tensor, np.ndarray], np.ndarray] | None" = None
     statistic: "Callable[[Tensor, Tensor, np.ndarray], Tensor] | None" = None
+    apart: Examples | None = None
 
     def rows(self, index: np.ndarray) -> list[int]:
         """The rows of the raw table that items come from."""
@@ -61,6 +64,21 @@ class Task:
 
 class NoOptions(Section):
     """What a loss declares that has no options."""
+
+
+class LabelWeights(Section):
+    """What multiplies the loss of a desirable and of an undesirable response: KTO's lambdas.
+
+    The mean over a step is over its responses, whatever these are.
+    """
+
+    desirable_weight: NonNegative = 1.0
+    undesirable_weight: NonNegative = 1.0
+
+    def times(self, losses: "Tensor", desirable: "Tensor") -> "Tensor":
+        """The losses, multiplied by label; both of one shape."""
+        weights = losses.new_tensor([self.undesirable_weight, self.desirable_weight])
+        return losses * weights[desirable.long()]
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,9 @@ class Objective:
             None: what `scoring.length_normalize` says.
         statistic: from a whole step to what the loss needs of all of it: one value, or one for
             each item. It never has a gradient.
+        mismatched: whether the statistic, one value, is of the step's mismatched combinations (see
+            `mismatched`), which `reference.train: mismatched` scores, instead of its responses.
+        margins: whether the loss asks for the margins that data may give with their pairs.
     """
 
     title: str
@@ -91,6 +112,8 @@ class Objective:
     reference: bool = True
     length_normalize: bool | None = None
     statistic: "Callable[[Batch], Tensor] | None" = None
+    mismatched: bool = False
+    margins: bool = False
 
     @property
     def trained(self) -> str:
@@ -126,103 +149,113 @@ class Objective:
         A reward is beta x (policy - reference) of a response's score. `reward_acc` is the share of
         pairs whose chosen response has strictly the higher one, `reward` the mean difference.
         """
-        index, normalize = policy.index, self.normalizes(normalize)
-        in_pairs = self.needs == "pairs"
+        normalize = self.normalizes(normalize)
+        index, in_pairs = policy.index, self.needs == "pairs"
         sides = index.pairs.T if in_pairs else index.by_label()
         responses = np.concatenate(sides)
         desirable = np.arange(len(responses)) < len(sides[0])
         if in_pairs:
             responses, desirable = (each.reshape(2, -1).T for each in (responses, desirable))
         known = self._anchors(reference, normalize)
+        known = np.zeros_like(reference.logps) if known is None else known
         batch = Batch.of_scores(policy, known, normalize, responses, desirable)
-        found = batch.given(self.statistic(batch) if self.statistic else None)
-        loss = mean(self.loss(found, settings, self.asked(settings)).numpy())
+        if in_pairs and index.margins is not None:
+            batch = batch.asking(index.margins)
+        loss = self._of_a_split(batch, settings, index.pair_weights if in_pairs else None)
         if not in_pairs:
-            return {"loss": loss}
+            return {"loss": loss} | label_metrics(policy, reference, settings.beta, normalize)
         reward = settings.beta * batch.margin.numpy()
         return {"loss": loss, "reward_acc": mean(reward > 0), "reward": mean(reward)}
 
-    def _anchors(self, reference: Scores, normalize: bool) -> np.ndarray:
-        """What the loss compares the responses of a split with, (responses,)."""
-        scores = reference.of_responses(normalize)
-        return scores if self.reference else np.zeros_like(scores)
+    def _of_a_split(self, batch: Batch, settings: Train, weights: np.ndarray | None) -> float:
+        """The mean loss of a split that is one step."""
+        statistic = self.statistic(batch) if self.statistic else None
+        if statistic is not None and self.mismatched:
+            # Of training data alone there are scores to estimate it from.
+            statistic = statistic * 0
+        losses = self.loss(batch.given(statistic), settings, self.asked(settings)).numpy()
+        return mean(losses, weights)
+
+    def _anchors(self, scored: Scores | None, normalize: bool) -> np.ndarray | None:
+        """What the loss compares the responses of a split with, (responses,); None: with 0."""
+        if not self.reference:
+            return None
+        if scored is None:
+            raise ValueError(f"{self.title} needs scores by the reference")
+        return scored.of_responses(normalize)
 
     def task(
-        self, examples: Examples, anchors: Scores, settings: Train, normalize: bool, seed: int
+        self,
+        examples: Examples,
+        anchors: Scores | None,
+        settings: Train,
+        normalize: bool,
+        seed: int,
+        apart: Scores | None = None,
     ) -> Task:
         """What there is to train on; `train.label_noise` of the labels are swapped.
 
         Labelled responses are visited singly or, as `train.kto.shuffle` asks, both of a pair
         together: other steps, the same loss of each.
-        """
-        import torch
 
+        Args:
+            anchors: the reference's scores; None where it needs none.
+            apart: the same of the mismatched combinations, where it needs them.
+        """
         in_pairs, normalize = self.needs == "pairs", self.normalizes(normalize)
-        size = 2 if in_pairs or settings.kto.shuffle == "pairs" else 1
-        responses, desirable = _labelled(examples.index, settings, seed, in_pairs)
-        known = self._anchors(anchors, normalize).astype(np.float32)
-        wanted, anchor, weights = (
-            torch.from_numpy(values).view(-1, size)
-            for values in (desirable, known[responses], examples.index.weights[responses])
-        )
-        # Where the loss finds each: of a pair the chosen one first.
-        order = (~wanted).long() if in_pairs else torch.arange(size).expand(wanted.shape)
-        anchor, wanted = anchor.gather(1, order), wanted.gather(1, order)
-        options = self.asked(settings)
+        items, options = Items.of(examples.index, settings, seed, in_pairs), self.asked(settings)
+        known = items.anchors(self._anchors(anchors, normalize))
+        others = items.anchors(self._anchors(apart, normalize)) if self.mismatched else known
 
         def batch(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> Batch:
-            device = logps.device
-            scores, sums, tokens = (
-                values.view(-1, size).gather(1, order[index].to(device))
-                for values in (logps / counts if normalize else logps, logps, counts)
-            )
-            return Batch(scores, anchor[index].to(device), wanted[index].to(device), sums, tokens)
+            return items.batch(logps, counts, index, known, normalize)
 
         def loss(
             logps: "Tensor", counts: "Tensor", index: np.ndarray, found: "Tensor | None"
         ) -> "Tensor":
             each = self.loss(batch(logps, counts, index).given(found), settings, options)
-            return each if in_pairs else (each * weights[index].to(logps.device)).sum(1)
+            return items.weighed(each, index)
 
         def tally(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> np.ndarray:
             found = batch(logps, counts, index)
             rewards = settings.beta * (found.policy - found.reference)
             reward, summed = (values.double().cpu().numpy() for values in (rewards, found.logps))
-            return step_sums(reward, summed, wanted[index].numpy())
+            return step_sums(reward, summed, found.desirable.cpu().numpy())
 
         def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             assert self.statistic is not None
-            return self.statistic(batch(logps, counts, index))
+            return self.statistic(items.batch(logps, counts, index, others, normalize))
 
         return Task(
-            unit="pairs" if size == 2 else "examples",
+            unit="pairs" if items.size == 2 else "examples",
             examples=examples,
-            items=Ragged.of(responses, np.full(len(wanted), size)),
-            weights=np.ones(len(wanted)) if in_pairs else weights.sum(1).double().numpy(),
+            items=Ragged.of(items.responses, np.full(len(items), items.size)),
+            weights=items.totals,
             loss=loss,
-            counted=1 if in_pairs else size,
+            counted=1 if in_pairs else items.size,
             tally=tally,
             statistic=statistic if self.statistic else None,
+            apart=mismatched(examples, seed) if self.mismatched else None,
         )
 
 
-def _labelled(
-    index: Index, settings: Train, seed: int, in_pairs: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The responses to train on, and whether each is desirable, (examples,)."""
-    pairs, noise = index.pairs, settings.label_noise
-    flipped = flips(len(pairs), noise, seed)
-    sides = np.stack([~flipped, flipped], axis=1).reshape(-1)
-    single = np.sort(np.concatenate([side[len(pairs) :] for side in index.by_label()]))
-    if in_pairs or not len(single):
-        return pairs.reshape(-1), sides
-    if settings.kto.shuffle == "pairs":
-        raise InputError(
-            f"train.kto.shuffle: pairs asks for pairs, and {len(single)} labelled responses of the "
-            "training data are in none; set it to examples"
-        )
-    labels = (index.labels[single] == 1) ^ flips(len(single), noise, seed)
-    return np.append(pairs.reshape(-1), single), np.append(sides, labels)
+def label_metrics(policy: Scores, reference: Scores, beta: float, normalize: bool) -> Metrics:
+    """`label_acc` (share of responses where reward > 0 equals the label) and mean rewards.
+
+    Both sides of every pair count as examples, and labelled responses in no pair. `pair_margin` is
+    the margin by its other name.
+    """
+    found = rewards(policy, reference, normalize, beta)
+    desired, undesired = (found[which] for which in policy.index.by_label())
+    both = np.concatenate([desired, undesired])
+    labels = np.arange(len(both)) < len(desired)
+    return {
+        "label_acc": mean((both > 0) == labels),
+        "mean_reward": mean(both),
+        "desired_reward": mean(desired),
+        "undesired_reward": mean(undesired),
+        "pair_margin": mean(pair_margins(policy, normalize)),
+    }
 
 
 def step_sums(rewards: np.ndarray, logps: np.ndarray, desirable: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The objectives by name: each is a file in `losses/`, and that directory is the list of them."""
 
+from collections.abc import Collection
 from importlib import import_module
 
 from preference.core.errors import InputError
@@ -20,11 +21,14 @@ def named(name: str) -> Objective:
     return import_module(f"preference.objectives.losses.{name}").OBJECTIVE
 
 
-def task(examples: Examples, anchors: Scores, settings: Params) -> Task:
+def task(
+    examples: Examples, anchors: Scores | None, settings: Params, apart: Scores | None = None
+) -> Task:
     """What `train.objective` makes of the training split.
 
     Args:
-        anchors: the reference's scores.
+        anchors: the reference's scores; None where it needs none.
+        apart: those of the mismatched combinations, where it needs them.
 
     Raises:
         InputError: there is no such objective, or the data lack what it needs.
@@ -37,5 +41,32 @@ def task(examples: Examples, anchors: Scores, settings: Params) -> Task:
             f"train.objective: {train.objective} needs {objective.needs}; the training data have "
             f"{pairs} pairs and {labelled} labelled responses, the two sides of pairs among them"
         )
+    if examples.index.margins is not None and not objective.margins:
+        able = ", ".join(name for name in OBJECTIVES if named(name).margins)
+        raise InputError(
+            f"train.objective: {train.objective} has no use for the margins that the training data "
+            "ask for; set data.columns: {ignore: margin} (and leave data.rankings.margin at none), "
+            f"or one of {able}"
+        )
     normalize = settings.scoring.length_normalize
-    return objective.task(examples, anchors, train, normalize, settings.seed)
+    return objective.task(examples, anchors, train, normalize, settings.seed, apart)
+
+
+def needless(name: str, kept: Collection[str]) -> str | None:
+    """What to say where the reference scored what an objective of this name has no use for.
+
+    Args:
+        kept: names of the tables that the reference wrote.
+    """
+    objective = named(name)
+    if "mismatched" in kept and not objective.mismatched:
+        wanted, what = "responses", "the mismatched combinations"
+    elif "train" in kept and not objective.reference:
+        wanted, what = "none", "the training responses"
+    else:
+        return None
+    wanted = wanted if objective.reference else "none"
+    return (
+        f"train.objective: {name} needs no reference scores of {what}; reference.train: {wanted} "
+        "spares that"
+    )

@@ -49,6 +49,8 @@ class Index:
         labels: (responses,); 1 desirable, 0 undesirable, -1 where the data do not say.
         weights: (responses,); how much each counts where responses are trained on one by one.
         sources: (prompts,); titles of where each comes from; None where there is one source.
+        pair_weights: (pairs,); how much each counts in training; None where the data do not say.
+        margins: (pairs,); by how much the chosen reward is to be ahead; None likewise.
     """
 
     rows: np.ndarray
@@ -57,6 +59,8 @@ class Index:
     labels: np.ndarray
     weights: np.ndarray
     sources: np.ndarray | None = None
+    pair_weights: np.ndarray | None = None
+    margins: np.ndarray | None = None
 
     @property
     def pair_rows(self) -> np.ndarray:
@@ -94,12 +98,13 @@ class Index:
         return np.bincount(self.prompt_of, minlength=len(self.rows))
 
     def columns(self) -> dict[str, pa.Array]:
-        """As `tables.INDEX` has it."""
+        """As `tables.INDEX` has it, and those of `tables.OF_PAIRS` that there are."""
         counts = self.counts
         prompts = self.prompt_of[self.pairs[:, 0]]
         places = self.pairs - (np.cumsum(counts) - counts)[prompts, None]
         sides = [pa.array(side, pa.int32()) for side in places.T]
         in_pairs = np.bincount(prompts, minlength=len(self.rows))
+        of_pairs = {"pair_weights": self.pair_weights, "margins": self.margins}
         return {
             "row": pa.array(self.rows, pa.int64()),
             "source": pa.nulls(len(self.rows), pa.string())
@@ -109,6 +114,10 @@ class Index:
             "weights": lists(pa.array(self.weights, pa.float32()), counts),
             "chosen": lists(sides[0], in_pairs),
             "rejected": lists(sides[1], in_pairs),
+        } | {
+            name: lists(pa.array(values, pa.float32()), in_pairs)
+            for name, values in of_pairs.items()
+            if values is not None
         }
 
     @staticmethod
@@ -122,7 +131,15 @@ class Index:
         (sources,) = found["source"]
         known = None if all(source is None for source in sources) else sources
         prompt_of = np.repeat(np.arange(len(rows)), counts)
-        return Index(rows, prompt_of, pairs, labels, weights, known)
+        of_pairs = _given(found, "pair_weights", 1), _given(found, "margins", 0)
+        return Index(rows, prompt_of, pairs, labels, weights, known, *of_pairs)
+
+
+def _given(found: dict[str, list[np.ndarray]], name: str, null: float) -> np.ndarray | None:
+    """A column of `tables.OF_PAIRS`, its nulls replaced; None where it has nothing else."""
+    values = found[name][1] if name in found else np.zeros(0)
+    unknown = np.isnan(values)
+    return None if unknown.all() else np.where(unknown, np.float32(null), values)
 
 
 @dataclass(frozen=True)

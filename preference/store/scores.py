@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from preference.store.examples import Index
-from preference.store.tables import SCORES, lists, read_flat, writing
+from preference.store.tables import SCORES, extended, lists, read_flat, writing
 
 Metrics = dict[str, float]
 
@@ -60,8 +60,10 @@ def log_ratios(policy: Scores, reference: Scores, normalize: bool) -> Metrics:
     return {f"{side}_log_ratio": mean(ratios[which]) for side, which in sides}
 
 
-def mean(values: np.ndarray) -> float:
-    """The mean of some values; NaN of none."""
+def mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """The mean of some values, weighted where there are weights; NaN of none."""
+    if weights is not None and weights.sum() > 0:
+        return float(np.average(values, weights=weights))
     return float(np.mean(values)) if len(values) else float("nan")
 
 
@@ -77,8 +79,8 @@ def read(path: Path) -> Scores:
 
 def write(path: Path, scores: Scores) -> None:
     """Write a table of `tables.SCORES`."""
-    schema, counts = SCORES.with_metadata(scores.context), scores.index.counts
-    columns = scores.index.columns()
+    columns, counts = scores.index.columns(), scores.index.counts
+    schema = extended(SCORES, columns).with_metadata(scores.context)
     columns["logps"] = lists(pa.array(scores.logps, pa.float64()), counts)
     columns["tokens"] = lists(pa.array(scores.tokens, pa.int32()), counts)
     with writing(path, schema) as writer:

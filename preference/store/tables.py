@@ -1,6 +1,6 @@
 """The Parquet tables that stages hand to each other: their schemas, written and read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,10 @@ CONVERSATIONS = pa.schema(
     ]
 )
 
+# Columns that raw tables have only where data have them: how much a row that is a pair counts, and
+# by how much its chosen reward is to be ahead. Null stands for 1, and for 0.
+RAW_OF_PAIRS = {"pair_weight": pa.float32(), "margin": pa.float32()}
+
 # What Arrow raises for a damaged file; names of columns that are no text are among it.
 UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError)
 
@@ -49,6 +53,9 @@ INDEX = {
     "chosen": pa.list_(pa.int32()),
     "rejected": pa.list_(pa.int32()),
 }
+
+# The same of prepared tables and of scores, an entry a pair.
+OF_PAIRS = {"pair_weights": pa.list_(pa.float32()), "margins": pa.list_(pa.float32())}
 
 # `prompt_ids` holds as much of the prompt as the response that keeps most of it needs; each
 # response sees the last `prompt_tokens` of them. `answers` are the assistant's earlier ones, where
@@ -85,6 +92,21 @@ SAMPLES = pa.schema(
 )
 
 
+def extended(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """A schema with those columns at its end that tables have only where data have them."""
+    beside = (RAW_OF_PAIRS | OF_PAIRS).items()
+    return pa.schema(
+        [*schema, *(pa.field(name, kind) for name, kind in beside if name in names)],
+        schema.metadata,
+    )
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    """A schema without the columns that `extended` adds."""
+    beside = RAW_OF_PAIRS | OF_PAIRS
+    return pa.schema([field for field in schema if field.name not in beside])
+
+
 @contextmanager
 def writing(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet writer whose file appears at `path` only when it is complete."""
@@ -117,7 +139,7 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
+            names = plain(file.schema_arrow).names
             if names != schema.names:
                 raise InputError(
                     f"{path}: has columns {names}, expected {schema.names}; run dvc repro"
@@ -151,16 +173,19 @@ def read_flat(
     """Read columns a row group at a time, since all of them at once would be there twice.
 
     Returns:
-        The columns as `flat` has them, and the table's metadata.
+        The columns as `flat` has them, those of `OF_PAIRS` that there are among them, and the
+        table's metadata.
 
     Raises:
         InputError: as `read`.
     """
-    wanted = pa.schema([schema.field(name) for name in names])
-    none = flat(wanted.empty_table(), names)
-    parts = {name: [[level] for level in levels] for name, levels in none.items()}
     rows = 0
     with _opened(path, schema) as file:
+        names = [*names, *(name for name in file.schema_arrow.names if name in OF_PAIRS)]
+        schema = extended(schema, names)
+        wanted = pa.schema([schema.field(name) for name in names])
+        none = flat(wanted.empty_table(), names)
+        parts = {name: [[level] for level in levels] for name, levels in none.items()}
         for number in range(file.num_row_groups):
             group = file.read_row_group(number, names).select(names).cast(wanted)
             group.validate()

@@ -13,6 +13,7 @@ from preference.model.batches import Batch, Layout
 from preference.objectives.objective import NO_SUMS, Task
 from preference.runtime import processes
 from preference.runtime.session import Session
+from preference.store.examples import Examples
 
 
 @dataclass
@@ -29,7 +30,11 @@ class Gradients:
     session: Session
 
     def __post_init__(self) -> None:
-        self._sizes = batches.shapes(self.task.examples, self.task.items, self.layout)
+        task = self.task
+        self._sizes = batches.shapes(task.examples, task.items, self.layout)
+        self._apart = None
+        if task.apart is not None:
+            self._apart = batches.shapes(task.apart, task.items, self.layout)
 
     def leave(self, index: np.ndarray) -> np.ndarray:
         """Leave the gradient of the loss over the items `index` in the parameters.
@@ -42,15 +47,18 @@ class Gradients:
             InputError: there is not memory enough for a single item.
         """
         while True:
-            parts = self._micro_batches(index)
+            parts = self._micro_batches(index, self._sizes)
+            # What a statistic is had of may be longer, or shorter.
+            apart = None if self._apart is None else self._micro_batches(index, self._apart)
             try:
-                return self._accumulate(index, parts)
+                return self._accumulate(index, parts, apart)
             except RuntimeError as error:
                 cpu.clear(self.model.parameters())
                 largest = max(int(self._sizes[part, 1].sum()) for part in parts)
-                self.session.halve(error, largest, single=max(map(len, parts)) == 1)
+                single = max(map(len, parts + (apart or []))) == 1
+                self.session.halve(error, largest, single=single)
 
-    def _micro_batches(self, index: np.ndarray) -> list[np.ndarray]:
+    def _micro_batches(self, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         """This process's micro-batches of the step that visits the items `index`.
 
         All processes get equally many, since with sharded weights each pass needs all of them:
@@ -60,19 +68,21 @@ class Gradients:
         parts = [
             [
                 index[share][group]
-                for group in batches.micro_batches(self._sizes[index[share]], tokens, self.layout)
+                for group in batches.micro_batches(sizes[index[share]], tokens, self.layout)
             ]
-            for share in processes.deal(self._sizes[index, 1], accelerator.num_processes)
+            for share in processes.deal(sizes[index, 1], accelerator.num_processes)
         ]
         own = parts[accelerator.process_index]
         return own + [index[:0]] * (max(map(len, parts)) - len(own))
 
-    def _accumulate(self, index: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
+    def _accumulate(
+        self, index: np.ndarray, parts: list[np.ndarray], apart: list[np.ndarray] | None
+    ) -> np.ndarray:
         accelerator, task = self.session.accelerator, self.task
         weight = task.weights[index].sum()
-        statistics = self._statistics(index, parts)
+        statistics = self._statistics(index, parts, apart)
         loss, sums = 0.0, NO_SUMS
-        for number, (visited, batch) in enumerate(self._batches(index, parts)):
+        for number, (visited, batch) in enumerate(self._batches(task.examples, index, parts)):
             last = number == len(parts) - 1
             # Gradients are averaged over the processes once, with the last part.
             with nullcontext() if last else accelerator.no_sync(self.model):
@@ -86,24 +96,32 @@ class Gradients:
         return np.array([loss, *sums])
 
     def _batches(
-        self, index: np.ndarray, parts: list[np.ndarray]
+        self, examples: Examples, index: np.ndarray, parts: list[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, Batch]]:
         """The micro-batches, laid out; an empty one takes part with any item, and adds nothing."""
         for part in parts:
             visited = part if len(part) else index[:1]
             items = [self.task.items[i] for i in visited]
-            batch = batches.make(self.task.examples, items, self.layout)
+            batch = batches.make(examples, items, self.layout)
             yield visited, batch.to(self.session.accelerator.device)
 
     @torch.no_grad()
-    def _statistics(self, index: np.ndarray, parts: list[np.ndarray]) -> list[Tensor | None]:
-        """What the objective needs of the whole step, for each part; the same in each process."""
+    def _statistics(
+        self, index: np.ndarray, parts: list[np.ndarray], apart: list[np.ndarray] | None = None
+    ) -> list[Tensor | None]:
+        """What the objective needs of the whole step, for each part; the same in each process.
+
+        Args:
+            apart: the micro-batches of `task.apart`, where it has it of these.
+        """
         if self.task.statistic is None:
             return [None] * len(parts)
         sizes = [len(self.task.items[item]) for item in index]
         places = dict(zip(index, np.split(np.arange(sum(sizes)), np.cumsum(sizes)), strict=False))
         logps = np.zeros((2, sum(sizes)))
-        for part, (visited, batch) in zip(parts, self._batches(index, parts), strict=True):
+        examples, scored = self.task.apart or self.task.examples, apart or parts
+        made = self._batches(examples, index, scored)
+        for part, (visited, batch) in zip(scored, made, strict=True):
             both = torch.stack([self.model(batch).double(), batch.counts.double()])
             if len(part):
                 logps[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()

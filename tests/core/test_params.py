@@ -99,8 +99,12 @@ def test_a_key_of_several_types_is_named_as_the_file_names_it(tmp_path: Path, ke
 def test_steps_that_would_cut_a_pair_are_refused(tmp_path: Path) -> None:
     changes: dict[str, object] = {"train.objective": "kto", "train.kto.shuffle": "pairs"}
     odd = changes | {"train.batch_size": 5, "train.grad_accum_steps": 3}
-    message = refused_params(write_params(tmp_path / "params.yaml", odd))
-    assert "kto.shuffle: pairs needs an even number of examples a step, not 15" in message
+    for name in ("kto", "bco"):
+        path = write_params(tmp_path / "params.yaml", odd | {"train.objective": name})
+        wanted = "kto.shuffle: pairs needs an even number of examples a step, not 15"
+        assert wanted in refused_params(path)
+    path = write_params(tmp_path / "params.yaml", odd | {"train.objective": "dpo"})
+    assert params.load(path).train.batch_size == 5
     even = changes | {"train.batch_size": 5, "train.grad_accum_steps": 2}
     assert params.load(write_params(tmp_path / "params.yaml", even)).train.batch_size == 5
 
@@ -136,6 +140,47 @@ def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
         f"{path}: train.options.alpha: input should be a valid number (it is 'much')",
     ]
     assert "train.options: " in refused_value(tmp_path, "train.options", None)
+
+
+@pytest.mark.parametrize(
+    ("objective", "scored", "wanted"),
+    [
+        ("kto_kl", "responses", "mismatched"),
+        ("kto_kl", "none", "mismatched"),
+        ("dpo", "none", "responses"),
+        ("kto", "none", "responses"),
+    ],
+)
+def test_what_an_objective_needs_of_the_reference_is_scored(
+    objective: str, scored: str, wanted: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    changes: dict[str, object] = {"train.objective": objective, "reference.train": scored}
+    message = refused_params(write_params(path, changes))
+    assert message.startswith(f"{path}: reference.train: {scored} leaves out ")
+    assert message.endswith(f"; set it to {wanted}")
+    changes["reference.train"] = wanted
+    assert params.load(write_params(path, changes)).reference.train == wanted
+
+
+@pytest.mark.parametrize("name", ["dpo", "simpo"])
+def test_more_of_the_reference_than_is_needed_is_no_error(name: str, tmp_path: Path) -> None:
+    changes: dict[str, object] = {"train.objective": name, "reference.train": "mismatched"}
+    path = write_params(tmp_path / "params.yaml", changes)
+    assert params.load(path).train.objective == name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("data.rankings", {"margin": "scores"}), ("data.columns", {"margin": "gap"})]
+)
+def test_margins_are_asked_for_only_where_the_objective_takes_them(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    assert params.load(write_params(path, {key: value})).train.objective == "dpo"
+    message = refused_params(write_params(path, {key: value, "train.objective": "ipo"}))
+    assert message.startswith(f"{path}: {key}")
+    assert "gives pairs margins, which ipo has no use for" in message
 
 
 def test_heads_must_divide_the_width(tmp_path: Path) -> None:
@@ -174,7 +219,8 @@ def test_defaults_of_tracked_params_stay() -> None:
     assert params.Scratch().model_dump() == scratch
     assert params.Kto(target_kl=0.0).shuffle == "examples"
     assert params.Model(base="scratch", revision=None).weights == "auto"
-    assert data_params.Rankings().model_dump() == {"pairs": "all", "min_gap": 0.0}
+    rankings = {"pairs": "all", "min_gap": 0.0, "margin": "none"}
+    assert data_params.Rankings().model_dump() == rankings
     assert data_params.Splits().model_dump() == {"train": "train", "test": "test"}
     assert set(data_params.Columns().model_dump().values()) == {None}
     assert params.Train.model_fields["keep"].default == "last"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,36 @@ def test_labelled_responses_are_counted_by_themselves(tmp_path: Path, base: Path
     assert index.weights.tolist() == [0.5, 1.0]
     assert index.rows.tolist() == [0, 2]
     assert counts.as_dict()["labelled_responses"] == 2
+
+
+def test_weights_and_margins_of_pairs_come_along_and_nothing_else_does(tmp_path: Path) -> None:
+    data_helpers.write_tokenizer(tmp_path / "base", eos_token=data_helpers.EOS)
+    pairs = [{"prompt": f"Where? {i}", "chosen": "Here.", "rejected": "No."} for i in range(4)]
+    plain = data_helpers.prepared(pairs, tmp_path).index
+    assert pq.read_schema(tmp_path / "prepared.parquet").names == tables.PREPARED.names
+    given = [(0.5, None), (None, 1.5), (2.0, -1.0), (None, None)]
+    rows = [
+        row | {"weight": weight, "margin": margin}
+        for row, (weight, margin) in zip(pairs, given, strict=True)
+    ]
+    found = data_helpers.prepared(rows, tmp_path).index
+    assert (plain.pair_weights, plain.margins) == (None, None)
+    assert found.pair_weights is not None
+    assert found.margins is not None
+    assert found.pair_weights.tolist() == [0.5, 1.0, 2.0, 1.0]
+    assert found.margins.tolist() == [0.0, 1.5, -1.0, 0.0]
+    assert replace(found, pair_weights=None, margins=None).same_as(plain)
+
+
+def test_scores_are_margins_where_they_are_asked_for(tmp_path: Path) -> None:
+    data_helpers.write_tokenizer(tmp_path / "base", eos_token=data_helpers.EOS)
+    rows = [{"prompt": "Which?", "completions": ["a", "b", "c"], "scores": [1.0, 4.0, 2.5]}]
+    plain = data_helpers.prepared(rows, tmp_path).index
+    assert plain.margins is None
+    found = data_helpers.prepared(rows, tmp_path, rankings={"margin": "scores"}).index
+    assert found.pairs.tolist() == plain.pairs.tolist() == [[1, 2], [1, 0], [2, 0]]
+    assert found.margins is not None
+    assert found.margins.tolist() == [1.5, 3.0, 1.5]
 
 
 @pytest.mark.parametrize(

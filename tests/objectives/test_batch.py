@@ -41,6 +41,10 @@ def test_what_was_found_of_a_step_is_all_that_changes() -> None:
     given = batch.given(found)
     assert given.statistic is found
     assert given.policy is batch.policy
+    asking = batch.asking(np.array([0.5, 2], "f4"))
+    assert isinstance(asking.ahead, torch.Tensor)
+    assert (asking.ahead.dtype, asking.ahead.tolist()) == (torch.float64, [0.5, 2.0])
+    assert batch.ahead == 0.0
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
@@ -49,5 +53,14 @@ def test_cross_entropy_of_labels_that_may_be_wrong(wrong: float) -> None:
     expected = [
         (1 - wrong) * math.log(1 + math.exp(-x)) + wrong * math.log(1 + math.exp(x))
         for x in (0.5, -2.0)
+    ]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_margin_is_asked_of_a_swapped_pair_as_well() -> None:
+    found = cross_entropy(torch.tensor([0.5, -2.0]).double(), 0.3, torch.tensor([1.0, -0.5]))
+    expected = [
+        0.7 * math.log(1 + math.exp(m - x)) + 0.3 * math.log(1 + math.exp(m + x))
+        for x, m in ((0.5, 1.0), (-2.0, -0.5))
     ]
     assert found.tolist() == pytest.approx(expected)

@@ -1,6 +1,10 @@
 """The objectives by name, and the data that they need."""
 
+import re
+from dataclasses import replace
+
 import naive
+import numpy as np
 import project
 import pytest
 import settings
@@ -58,7 +62,7 @@ def test_responses_without_labels_are_refused() -> None:
 
 @pytest.mark.parametrize("name", params.OBJECTIVES)
 def test_a_task_covers_all_pairs(name: str) -> None:
-    task = registry.task(PAIRS, REFERENCE, asked(name))
+    task = registry.task(PAIRS, REFERENCE, asked(name), apart=REFERENCE)
     assert sorted(task.items.values.tolist()) == list(range(8))
 
 
@@ -66,3 +70,40 @@ def test_a_task_covers_all_pairs(name: str) -> None:
 def test_every_option_has_a_default(name: str) -> None:
     """So that what `train.options` leaves out is as it stands in the loss's own file."""
     registry.named(name).options()
+
+
+@pytest.mark.parametrize("name", [n for n in params.OBJECTIVES if registry.named(n).reference])
+def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="needs scores by the reference"):
+        registry.task(PAIRS, None, asked(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "said"),
+    [
+        ("dpo", {"train", "test"}, None),
+        ("dpo", {"train", "test", "mismatched"}, "the mismatched combinations; .* responses"),
+        ("kto_kl", {"train", "test", "mismatched"}, None),
+        ("simpo", {"train", "test"}, "the training responses; reference.train: none"),
+        ("simpo", {"train", "test", "mismatched"}, "combinations; reference.train: none"),
+        ("simpo", {"test"}, None),
+    ],
+)
+def test_what_was_scored_in_vain_is_said(name: str, kept: set[str], said: str | None) -> None:
+    found = registry.needless(name, kept)
+    assert found is None if said is None else re.search(said, found or "")
+
+
+@pytest.mark.parametrize("name", params.OBJECTIVES)
+def test_margins_are_refused_where_the_loss_asks_for_none(name: str) -> None:
+    index = replace(PAIRS.index, margins=np.ones(4, "f4"))
+    examples, scores = replace(PAIRS, index=index), replace(REFERENCE, index=index)
+    if registry.named(name).margins:
+        assert len(registry.task(examples, scores, asked(name)).items) == 4
+    else:
+        problem = (
+            rf"train\.objective: {name} has no use for the margins .*; set data\.columns: "
+            r"\{ignore: margin\} .*, or one of cpo, dpo, dpop, robust, rpo, simpo"
+        )
+        with pytest.raises(InputError, match=problem):
+            registry.task(examples, scores, asked(name), apart=scores)

@@ -1,5 +1,7 @@
 """Prompts, responses and pairs: what an index tells, and its way through a table's columns."""
 
+from dataclasses import replace
+
 import naive
 import numpy as np
 import pyarrow as pa
@@ -58,10 +60,32 @@ def indices(draw: st.DrawFn) -> Index:
     return index
 
 
-@given(indices())
-def test_columns_give_the_index_back(index: Index) -> None:
-    schema = pa.schema(tables.INDEX)
+@given(indices(), st.sampled_from([None, 0.5, np.nan]), st.sampled_from([None, -2.5, np.nan]))
+def test_columns_give_the_index_back(
+    index: Index, weight: float | None, margin: float | None
+) -> None:
+    count = len(index.pairs)
+    if weight is not None and count:
+        # What is null counts as 1, or asks for 0.
+        index = replace(index, pair_weights=np.full(count, np.nan_to_num(weight, nan=1), "f4"))
+    if margin is not None and count:
+        index = replace(index, margins=np.full(count, np.nan_to_num(margin), "f4"))
+    schema = tables.extended(pa.schema(tables.INDEX), index.columns())
     table = pa.table(index.columns(), schema=schema)
     found = Index.of_columns(tables.flat(table, schema.names))
     assert found.same_as(index)
     assert found.pairs.shape == (len(index.pairs), 2)
+
+
+def test_of_pairs_nulls_stand_for_what_says_nothing() -> None:
+    schema = tables.extended(pa.schema(tables.INDEX), tables.OF_PAIRS)
+    row = {"row": 0, "labels": [None] * 3, "weights": [None] * 3, "chosen": [0, 0, 1]}
+    row |= {"rejected": [1, 2, 2], "pair_weights": [0.5, None, 0.0]}
+    table = pa.Table.from_pylist([row | {"margins": [None, 2.0, -1.0]}], schema=schema)
+    found = Index.of_columns(tables.flat(table, schema.names))
+    assert found.pair_weights is not None
+    assert found.margins is not None
+    assert found.pair_weights.tolist() == [0.5, 1.0, 0.0]
+    assert found.margins.tolist() == [0.0, 2.0, -1.0]
+    table = pa.Table.from_pylist([row | {"margins": [None] * 3}], schema=schema)
+    assert Index.of_columns(tables.flat(table, schema.names)).margins is None

@@ -25,6 +25,7 @@ from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
 from preference.objectives.batch import Batch
 from preference.objectives.losses.kto import metrics as kto_metrics
+from preference.objectives.mismatched import mismatched
 from preference.objectives.objective import NoOptions, Objective, Task
 from preference.objectives.registry import named
 from preference.store.examples import Examples
@@ -233,20 +234,25 @@ KTO_BY_PAIRS = {"target_kl": 0.1, "shuffle": "pairs"}
 
 
 # Those of them that need something of the whole step, or sums beside means.
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "kto by pairs", "aot", "bco_pair", "rpo"])
+LABELS = ("kto", "kto_kl", "bco")
+
+
+@pytest.mark.parametrize("name", ["sft", "dpo", *LABELS, "kto by pairs", "aot", "bco_pair", "rpo"])
 def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(13), 16)
     kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
     name = name.removesuffix(" by pairs")
     settings = train_settings(epochs=2, objective="dpo" if name == "sft" else name, kto=kto)
-    reference = naive.score(naive.gpt2(2).double(), pairs)
+    reference, apart = (
+        naive.score(naive.gpt2(2).double(), each) for each in (pairs, mismatched(pairs, 1))
+    )
     runs = []
     for layout, tokens_per_batch in CUTS:
         model = naive.gpt2(1).double()
         objective = (
             sft.task(pairs)
             if name == "sft"
-            else named(name).task(pairs, reference, settings, True, 1)
+            else named(name).task(pairs, reference, settings, True, 1, apart)
         )
         losses = fit(
             model,
@@ -258,7 +264,7 @@ def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> N
         )
         runs.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
     # 13 pairs in steps of 8 are 2 steps an epoch; the 26 examples of KTO are 4.
-    assert len(runs[0][0]) == (8 if name == "kto" else 4)
+    assert len(runs[0][0]) == (8 if name in LABELS else 4)
     for losses, weights in runs[1:]:
         np.testing.assert_allclose(losses, runs[0][0], rtol=1e-6)
         torch.testing.assert_close(weights, runs[0][1], rtol=1e-5, atol=1e-6)

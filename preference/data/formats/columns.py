@@ -17,7 +17,8 @@ ALIASES = {
 # Of which all rows are text, or all are messages.
 SAID = ("prompt", "chosen", "rejected", "completion", "completions", "messages")
 # What tables without types have as text, such as CSV.
-TYPED = ("label", "weight", "scores", "completions")
+TYPED = ("label", "weight", "margin", "scores", "completions")
+LARGEST = 3e38  # in single precision, as weights and margins are kept
 # What columns are called that carry meaning: left out, the data would be read as other data.
 PROMPTS = (
     *("prompt", "instruction", "instructions", "input", "inputs", "question", "query", "context"),
@@ -77,6 +78,31 @@ def _joined(name: str, values: list[Any]) -> Any:
         return "\n\n".join(filter(None, values))
     # What is said before a dialogue, beside it, is the system's.
     return ([{"role": "system", "content": text}] if text else []) + messages.listed(last)
+
+
+def weight(row: Mapping[str, Any]) -> float | None:
+    """How much a row counts; None where it does not say.
+
+    Raises:
+        ValueError: its weight is no number, or negative.
+    """
+    found = row.get("weight")
+    if found is not None and not (messages.is_number(found) and 0 <= found < LARGEST):
+        raise ValueError(f"column 'weight' must be 0 or more, but is {messages.shown(found)}")
+    return found
+
+
+def of_pair(row: Mapping[str, Any]) -> dict[str, float]:
+    """What a row says of its pair, as `tables.RAW_OF_PAIRS` has it: weight and margin, if any.
+
+    Raises:
+        ValueError: one of these is no such number.
+    """
+    margin = row.get("margin")
+    if margin is not None and not (messages.is_number(margin) and abs(margin) < LARGEST):
+        raise ValueError(f"column 'margin' must be a number, but is {messages.shown(margin)}")
+    said = {"pair_weight": weight(row), "margin": margin}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 class Kinds:

@@ -70,11 +70,14 @@ def read(values: Mapping[str, Any], rankings: Rankings) -> Example | Unusable:
     if values["label"] is not None:
         return example._replace(labels=(values["label"],), weights=(values["weight"],))
     if values["scores"] is None:
-        return example._replace(pairs=((0, 1),))
+        return example.with_pair(values)
     scores = values["scores"]
     if len(scores) != len(responses) or not all(map(math.isfinite, scores)):
         raise ValueError(f"{len(responses)} responses need as many finite scores, not {scores}")
     pairs = tuple(_ranked(scores, rankings))
+    if rankings.margin == "scores":
+        margins = tuple(scores[chosen] - scores[rejected] for chosen, rejected in pairs)
+        example = example._replace(margins=margins)
     return example._replace(pairs=pairs) if pairs else Unusable.NO_PREFERENCE
 
 

@@ -1,7 +1,8 @@
 """What every format makes of a row: a prompt, responses to it, and which of them are preferred."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Turn(NamedTuple):
@@ -21,6 +22,8 @@ class Example(NamedTuple):
         pairs: chosen and rejected, as places among the responses.
         labels: whether each response is desirable; None where the row does not say.
         weights: how much each counts where responses are trained on one by one.
+        pair_weights: how much each pair counts; nothing where the row does not say.
+        margins: by how much the chosen reward of each pair is to be ahead; likewise.
         source: title of the one of several that it comes from.
         by_common_prefix: that the prompt is a guess: what two texts begin with alike.
     """
@@ -33,6 +36,15 @@ class Example(NamedTuple):
     weights: tuple[float | None, ...] = ()
     by_common_prefix: bool = False
     source: str | None = None
+    pair_weights: tuple[float, ...] = ()
+    margins: tuple[float, ...] = ()
+
+    def with_pair(self, row: Mapping[str, Any]) -> "Example":
+        """Its first response preferred to the second, with weight and margin of a raw row."""
+        weight, margin = (
+            () if row.get(name) is None else (row[name],) for name in ("pair_weight", "margin")
+        )
+        return self._replace(pairs=((0, 1),), pair_weights=weight, margins=margin)
 
     @property
     def prompt(self) -> str:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from preference.data.formats.columns import of_pair
 from preference.data.formats.example import Example, Turn, Unusable
 from preference.data.formats.messages import shown
 from preference.store.tables import RAW
 
 SCHEMA: pa.Schema = RAW
 NAMES: tuple[str, ...] = tuple(RAW.names)
+COLUMNS = (*NAMES, "weight", "margin")
 REASONS = (
     Unusable.PROMPTS_DIFFER,
     Unusable.EMPTY_PROMPT,
@@ -77,7 +79,7 @@ def row(source: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(source[name], str):
             raise ValueError(f"column {name!r} must be text, but is {shown(source[name])}")
         source[name].encode()
-    return {name: source[name] for name in NAMES}
+    return {name: source[name] for name in NAMES} | of_pair(source)
 
 
 def read(values: Mapping[str, Any]) -> Example | Unusable:
@@ -85,13 +87,13 @@ def read(values: Mapping[str, Any]) -> Example | Unusable:
     found = split(values["chosen"], values["rejected"])
     if isinstance(found, Unusable):
         return found
-    return Example(
+    example = Example(
         tuple(_turns(found.prompt)),
         (found.chosen, found.rejected),
         found.prompt,
-        pairs=((0, 1),),
         by_common_prefix=found.by_common_prefix,
     )
+    return example.with_pair(values)
 
 
 def text(turns: Sequence[Turn]) -> str:

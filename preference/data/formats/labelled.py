@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from preference.data.formats import conversations, messages
+from preference.data.formats.columns import weight
 from preference.data.formats.example import Turn
 from preference.data.formats.preference import answer, answered, asking, named
 
 COLUMNS = ("prompt", "completion", "label", "weight", "messages")
-LARGEST = 3e38  # in single precision, as weights are kept
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,13 +21,12 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
         UnusableError: it gives no example.
         ValueError: a column is of a wrong type.
     """
-    label, weight = row["label"], row.get("weight")
+    label = row["label"]
     if label not in (True, False):
         raise ValueError(f"column 'label' must be true or false, but is {messages.shown(label)}")
-    if weight is not None and not (messages.is_number(weight) and 0 <= weight < LARGEST):
-        raise ValueError(f"column 'weight' must be 0 or more, but is {messages.shown(weight)}")
+    counted = weight(row)
     prompt, response = _asked(*(row.get(name) for name in ("prompt", "completion", "messages")))
-    return conversations.row(prompt, [response], label=bool(label), weight=weight)
+    return conversations.row(prompt, [response], label=bool(label), weight=counted)
 
 
 def _asked(prompt: object, completion: object, whole: object) -> tuple[tuple[Turn, ...], str]:

@@ -1,15 +1,17 @@
 """Preferences: a prompt, a chosen and a rejected answer, as texts or as messages.
 
-Without a prompt of its own, the prompt is the messages that both dialogues begin with.
+Without a prompt of its own, the prompt is the messages that both dialogues begin with. A weight
+says how much the pair counts, a margin by how much the chosen reward is to be ahead.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from preference.data.formats import conversations, messages
+from preference.data.formats.columns import of_pair
 from preference.data.formats.example import Turn, Unusable, UnusableError
 
-COLUMNS = ("prompt", "chosen", "rejected")
+COLUMNS = ("prompt", "chosen", "rejected", "weight", "margin")
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     prompt, sides = row.get("prompt"), [row["chosen"], row["rejected"]]
     if isinstance(prompt, str) and all(isinstance(side, str) for side in sides):
-        return conversations.row([Turn("", prompt)], sides)
+        return conversations.row([Turn("", prompt)], sides) | of_pair(row)
     dialogues = [
         answered(side, name) for side, name in zip(sides, ("chosen", "rejected"), strict=True)
     ]
@@ -40,7 +42,7 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
         if len(end) > 1 and end[0].role != "assistant":
             raise UnusableError(Unusable.PROMPTS_DIFFER)
         answer(end)
-    return conversations.row(start, list(map(answer, ends)))
+    return conversations.row(start, list(map(answer, ends))) | of_pair(row)
 
 
 def asking(prompt: object) -> tuple[Turn, ...]:

@@ -12,6 +12,7 @@ from preference.core.errors import InputError
 from preference.data.formats import conversations, hh, labelled, preference, ranked
 from preference.data.formats.columns import PROMPT, SAID, Kinds, Names, meaning, missing, value
 from preference.data.formats.example import UnusableError
+from preference.store.tables import extended, plain
 
 
 class Format(NamedTuple):
@@ -31,7 +32,7 @@ class Format(NamedTuple):
 SIDES = (("chosen", "rejected"),)
 LABELLED = (("prompt", "completion", "label"), ("messages", "label"))
 FORMATS = {
-    "dialogues": Format("dialogues", hh.SCHEMA, hh.NAMES, SIDES, hh.row),
+    "dialogues": Format("dialogues", hh.SCHEMA, hh.COLUMNS, SIDES, hh.row),
     **{
         name: Format(name, conversations.SCHEMA, module.COLUMNS, needed, module.read)
         for name, module, needed in (
@@ -41,6 +42,8 @@ FORMATS = {
         )
     },
 }
+# Columns of `tables.RAW_OF_PAIRS`, and what a source calls them.
+OF_A_PAIR = {"pair_weight": "weight", "margin": "margin"}
 RAW_TABLES: tuple[ModuleType, ...] = (hh, conversations)
 
 
@@ -82,6 +85,12 @@ class Reader:
                 f"{where}: data.columns: the format {wanted} does not use {', '.join(unused)}, but "
                 f"{', '.join(self.format.columns)}; set another data.format, or leave it out"
             )
+        if self.format.needed is SIDES:
+            there = self._names.of(tuple(first))
+            beside = {raw for raw, name in OF_A_PAIR.items() if name in there}
+            if beside:
+                schema = extended(self.format.schema, beside)
+                self.format = self.format._replace(schema=schema)
 
     def read(self, source: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The raw row that a source's row gives; `where` names it.
@@ -99,7 +108,8 @@ class Reader:
         try:
             row = {name: value(name, of, source) for name, of in plan.used}
             self._kinds.require_same(row)
-            return self.format.read(row)
+            found = self.format.read(row)
+            self._require_columns(found)
         except UnusableError as error:
             return conversations.unusable(error.reason)
         except UnicodeEncodeError:
@@ -107,6 +117,16 @@ class Reader:
             raise InputError(f"{where}: {problem}; mend or remove the row") from None
         except (ValueError, OverflowError) as error:
             raise InputError(f"{where}: {error}; mend or remove the row") from None
+        return found
+
+    def _require_columns(self, row: Mapping[str, Any]) -> None:
+        """Raise ValueError where a raw row says what its table has no column for."""
+        for name, column in OF_A_PAIR.items():
+            if row.get(name) is not None and name not in self.format.schema.names:
+                raise ValueError(
+                    f"column {column!r} is not in the first row, which says what columns there "
+                    "are; give it there, too (null where it is not known)"
+                )
 
     def _plan(self, source: Collection[str], where: str) -> _Plan:
         names = self._names.of(source)
@@ -174,7 +194,7 @@ def of(schema: pa.Schema, path: Path) -> ModuleType:
         InputError: no stage writes such columns.
     """
     # Of a mixture, rows have their source beside the rest.
-    columns = [field for field in schema if field.name != "source"]
+    columns = [field for field in plain(schema) if field.name != "source"]
     for known in RAW_TABLES:
         if pa.schema(columns).equals(known.SCHEMA):
             return known

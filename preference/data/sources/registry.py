@@ -17,6 +17,7 @@ from preference.data.formats.registry import Format, Reader
 from preference.data.sources import demo, files
 from preference.data.sources.arrow import Row
 from preference.data.sources.mixture import mixed
+from preference.store.tables import RAW_OF_PAIRS, extended, plain
 
 SPLITS = ("train", "test")
 BATCH_ROWS = 10_000
@@ -35,12 +36,14 @@ def raw(data: Data, split: str) -> tuple[Format, Iterator[pa.RecordBatch]]:
         return found, _batched(rows, found.schema)
     formats = [_read(source, data.demo, split)[0] for source in sources]
     names = " + ".join(dict.fromkeys(one.name for one in formats))
-    alike = all(one.schema.equals(formats[0].schema) for one in formats)
-    schema = formats[0].schema if alike else conversations.SCHEMA
+    kinds = [plain(one.schema) for one in formats]
+    alike = all(kind.equals(kinds[0]) for kind in kinds)
+    kind = kinds[0] if alike else conversations.SCHEMA
+    schema = extended(kind, {name for one in formats for name in one.schema.names})
 
     def read(source: Source) -> Iterator[dict[str, Any]]:
         found, rows = _read(source, data.demo, split)
-        return rows if found.schema.equals(schema) else map(_as_turns, rows)
+        return rows if plain(found.schema).equals(kind) else map(_as_turns, rows)
 
     titled = schema.append(pa.field("source", pa.string()))
     mixture = formats[0]._replace(name=names, schema=titled)
@@ -52,7 +55,8 @@ def _as_turns(dialogues: dict[str, Any]) -> dict[str, Any]:
     found = hh.read(dialogues)
     if isinstance(found, Unusable):
         return conversations.unusable(found)
-    return conversations.row(found.turns, found.responses)
+    of_pair = {name: dialogues[name] for name in RAW_OF_PAIRS if name in dialogues}
+    return conversations.row(found.turns, found.responses) | of_pair
 
 
 def _read(source: Source, settings: Demo, split: str) -> tuple[Format, Iterator[dict[str, Any]]]:

@@ -29,7 +29,8 @@ def loss(batch: Batch, train: Train, options: Options) -> "Tensor":
     from torch.nn.functional import logsigmoid
 
     chosen, _ = batch.log_ratios
-    return -logsigmoid(train.beta * (batch.margin - options.penalty * (-chosen).relu()))
+    penalized = batch.margin - options.penalty * (-chosen).relu()
+    return -logsigmoid(train.beta * penalized - batch.ahead)
 
 
-OBJECTIVE = Objective("DPOP", "pairs", loss, options=Options)
+OBJECTIVE = Objective("DPOP", "pairs", loss, options=Options, margins=True)

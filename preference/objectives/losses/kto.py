@@ -7,8 +7,8 @@ from scipy.special import log_expit
 
 from preference.core.params import Train
 from preference.objectives.batch import Batch
-from preference.objectives.objective import NoOptions, Objective
-from preference.store.scores import Metrics, Scores, mean, pair_margins, rewards
+from preference.objectives.objective import NoOptions, Objective, label_metrics
+from preference.store.scores import Metrics, Scores, mean, rewards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,25 +29,13 @@ def loss(batch: Batch, train: Train, options: NoOptions) -> "Tensor":
 
 
 def metrics(policy: Scores, reference: Scores, settings: Train, normalize: bool) -> Metrics:
-    """Simple KTO's loss, `label_acc` (share where reward > 0 equals the label), mean rewards.
-
-    Both sides of every pair count as examples, and labelled responses in no pair. `pair_margin` is
-    the margin by its other name.
-    """
+    """Simple KTO's loss, and what holds for every objective of labelled responses."""
     found = rewards(policy, reference, normalize, settings.beta)
     desired, undesired = (found[which] for which in policy.index.by_label())
-    both = np.concatenate([desired, undesired])
-    labels = np.arange(len(both)) < len(desired)
     target_kl = settings.kto.target_kl
-    above = np.where(labels, both - target_kl, target_kl - both)
-    return {
-        "loss": mean(-log_expit(above)),
-        "label_acc": mean((both > 0) == labels),
-        "mean_reward": mean(both),
-        "desired_reward": mean(desired),
-        "undesired_reward": mean(undesired),
-        "pair_margin": mean(pair_margins(policy, normalize)),
-    }
+    above = np.concatenate([desired - target_kl, target_kl - undesired])
+    loss = mean(-log_expit(above))
+    return {"loss": loss} | label_metrics(policy, reference, settings.beta, normalize)
 
 
 OBJECTIVE = Objective("KTO", "labels", loss, metrics)

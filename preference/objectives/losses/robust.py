@@ -29,8 +29,8 @@ def loss(batch: Batch, train: Train, options: Options) -> "Tensor":
     from torch.nn.functional import logsigmoid
 
     margin, wrong = train.beta * batch.margin, options.label_smoothing
-    kept, swapped = -logsigmoid(margin), -logsigmoid(-margin)
+    kept, swapped = -logsigmoid(margin - batch.ahead), -logsigmoid(-margin - batch.ahead)
     return ((1 - wrong) * kept - wrong * swapped) / (1 - 2 * wrong)
 
 
-OBJECTIVE = Objective("Robust DPO", "pairs", loss, options=Options)
+OBJECTIVE = Objective("Robust DPO", "pairs", loss, options=Options, margins=True)

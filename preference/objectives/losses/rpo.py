@@ -28,7 +28,7 @@ def loss(batch: Batch, train: Train, options: Options) -> "Tensor":
     """
     from torch.nn.functional import logsigmoid
 
-    return -logsigmoid(train.beta * batch.margin) + options.alpha * batch.nll
+    return -logsigmoid(train.beta * batch.margin - batch.ahead) + options.alpha * batch.nll
 
 
-OBJECTIVE = Objective("RPO", "pairs", loss, options=Options)
+OBJECTIVE = Objective("RPO", "pairs", loss, options=Options, margins=True)

@@ -30,9 +30,10 @@ def loss(batch: Batch, train: Train, options: Options) -> "Tensor":
     """
     from torch.nn.functional import logsigmoid
 
-    return options.alpha * batch.nll - logsigmoid(train.beta * batch.margin - options.gamma)
+    margin = train.beta * batch.margin - options.gamma - batch.ahead
+    return options.alpha * batch.nll - logsigmoid(margin)
 
 
 OBJECTIVE = Objective(
-    "SimPO", "pairs", loss, options=Options, reference=False, length_normalize=True
+    "SimPO", "pairs", loss, options=Options, reference=False, length_normalize=True, margins=True
 )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from preference.core.data_params import Columns
+from preference.core.data_params import Columns, Rankings
 from preference.core.errors import InputError
 from preference.data.formats import conversations, hh, registry
 from preference.data.formats.example import Turn, Unusable
@@ -114,3 +114,54 @@ def test_a_raw_table_that_was_written_is_known(known: object, tmp_path: Path) ->
     schema: pa.Schema = known.SCHEMA  # type: ignore[attr-defined]
     pq.write_table(schema.empty_table(), tmp_path / "raw.parquet")
     assert registry.of(pq.read_schema(tmp_path / "raw.parquet"), RAW) is known
+
+
+TEXTS = {"prompt": "Why?", "chosen": "a", "rejected": "b"}
+DIALOGUES = {"chosen": "Why?\n\nAssistant: a", "rejected": "Why?\n\nAssistant: b"}
+
+
+@pytest.mark.parametrize("row", [TEXTS, DIALOGUES])
+@pytest.mark.parametrize(
+    "beside", [{}, {"weight": 0.5}, {"margin": -1}, {"weight": 2, "margin": 3}]
+)
+def test_a_table_has_weights_and_margins_of_pairs_where_the_first_row_has_them(
+    row: dict[str, Any], beside: dict[str, float]
+) -> None:
+    first = {**row, **dict.fromkeys(beside)}
+    reader = Reader("auto", Columns(), first, WHERE)
+    plain = registry.FORMATS[reader.format.name].schema
+    expected = [{"weight": "pair_weight"}.get(name, name) for name in beside]
+    assert reader.format.schema.names == [*plain.names, *expected]
+    assert reader.read(first, WHERE) == reader.read(row, WHERE)
+    found = reader.read({**row, **beside}, WHERE)
+    assert [found[name] for name in expected] == list(beside.values())
+    batch = pa.RecordBatch.from_pylist([found, reader.read(row, WHERE)], reader.format.schema)
+    known = registry.of(batch.schema, RAW)
+    more = [Rankings()] if known is conversations else []
+    read = [known.read(values, *more) for values in batch.to_pylist()]
+    said = [(one.pair_weights, one.margins) for one in read]
+    weight, margin = (
+        (float(beside[name]),) if name in beside else () for name in ("weight", "margin")
+    )
+    assert said == [(weight, margin), ((), ())]
+
+
+@pytest.mark.parametrize("name", ["weight", "margin"])
+def test_a_column_that_the_first_row_lacks_is_asked_for_there(name: str) -> None:
+    reader = Reader("auto", Columns(), TEXTS, WHERE)
+    assert reader.read({**TEXTS, name: None}, WHERE) == reader.read(TEXTS, WHERE)
+    with pytest.raises(InputError, match=f"{WHERE}: column '{name}' is not in the first row"):
+        reader.read({**TEXTS, name: 1.0}, WHERE)
+    # And where it means something else, it can be left out.
+    left = Reader("auto", Columns(ignore=name), {**TEXTS, name: 1.0}, WHERE)
+    assert left.format is registry.FORMATS["preference"]
+    assert left.read({**TEXTS, name: 1.0}, WHERE) == reader.read(TEXTS, WHERE)
+
+
+def test_other_formats_do_not_use_a_margin() -> None:
+    for row in (
+        {"prompt": "Why?", "completion": "a", "label": True, "margin": 1.0},
+        {"prompt": "Why?", "completions": ["a", "b"], "scores": [1, 2], "margin": 1.0},
+    ):
+        with pytest.raises(InputError, match="column 'margin' looks like a score"):
+            Reader("auto", Columns(), row, WHERE).read(row, WHERE)

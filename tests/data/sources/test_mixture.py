@@ -126,3 +126,27 @@ def test_every_pair_knows_its_source_and_metrics_tell_them_apart(tmp_path: Path)
 def test_wrong_mixtures_are_refused(sources: list[Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Data.model_validate(data_helpers.PARAMS["data"] | {"source": sources})
+
+
+def test_margins_of_one_source_are_0_in_the_others(tmp_path: Path) -> None:
+    data_helpers.write_tokenizer(tmp_path / "base", eos_token=data_helpers.EOS)
+    asked = [{"role": "user", "content": "Where?"}]
+    head = "\n\nHuman: Why?\n\nAssistant:"
+    sources = {
+        "plain": {"prompt": asked, "chosen": "There.", "rejected": "No."},
+        "asking": {"chosen": f"{head} So.", "rejected": f"{head} No.", "margin": 1.5},
+        "counting": {"prompt": asked, "chosen": "Here.", "rejected": "No.", "weight": 0.5},
+    }
+    for title, row in sources.items():
+        (tmp_path / title).mkdir()
+        (tmp_path / title / "train.jsonl").write_text(json.dumps(row) + "\n")
+    listed = [{"title": title, "source": str(tmp_path / title)} for title in sources]
+    values = data_helpers.PARAMS["data"] | {"source": listed, "template": "hh", "train_pairs": None}
+    index = data_helpers.prepared_data(Data.model_validate(values), tmp_path).index
+    assert index.sources is not None
+    assert index.margins is not None
+    assert index.pair_weights is not None
+    found = dict(
+        zip(index.sources, zip(index.margins, index.pair_weights, strict=True), strict=True)
+    )
+    assert found == {"plain": (0, 1), "asking": (1.5, 1), "counting": (0, 0.5)}

@@ -1,0 +1,45 @@
+"""Mismatched combinations: each response behind another prompt, which a KL estimate is had from."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from preference.store.examples import Examples, Ragged
+
+
+def mismatched(examples: Examples, seed: int) -> Examples:
+    """The same responses to other prompts (Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1).
+
+    All responses to a prompt stand behind the same other one, so that they still share it. A prompt
+    loses its beginning where the sequence would be longer than the longest of the split, which
+    `data.max_length` has bounded.
+
+    Args:
+        seed: draws which prompt is whose.
+    """
+    others = _others(examples.prompts, seed)
+    prompts, index = examples.prompts, examples.index
+    lengths = prompts.lengths[others]
+    places = np.repeat(prompts.offsets[:-1][others] - np.cumsum(lengths) + lengths, lengths)
+    room = examples.longest - examples.responses.lengths
+    return replace(
+        examples,
+        prompts=Ragged.of(prompts.values[places + np.arange(len(places))], lengths),
+        prompt_tokens=np.minimum(lengths[index.prompt_of], room),
+    )
+
+
+def _others(prompts: Ragged, seed: int) -> np.ndarray:
+    """Another prompt for each, (prompts,): its own, or an equal one, only where there is no way.
+
+    Prompts stand in a drawn order, equal ones together, and are shifted by as many as are equal at
+    most. An empty one is nobody's: a response of one token would have nothing before it.
+    """
+    known: dict[bytes, int] = {}
+    group = np.array([known.setdefault(ids.tobytes(), len(known)) for ids in prompts], dtype=int)
+    sizes = np.bincount(group)
+    drawn = np.random.default_rng([seed, *b"mismatched"]).permutation(len(sizes))
+    order = np.argsort(drawn[group], kind="stable")
+    others = np.empty_like(order)
+    others[order] = np.roll(order, -int(sizes.max(initial=0)))
+    return np.where(prompts.lengths[others] > 0, others, np.arange(len(others)))
