@@ -9,6 +9,7 @@ McCulloch 1992, Variance Components, chapter 4; Owen 2007, Annals of Applied Sta
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -20,6 +21,7 @@ from preference.evaluation.statistics import Difference
 from preference.store.scores import Scores, pair_margins
 
 LEAST = 1e-12  # p-values below it count as 0
+Value = Any  # a number, or an array of as many results
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Items:
     """
 
     count: int
-    item: float
-    rest: float
+    item: Value
+    rest: Value
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,15 @@ class Spread:
     """
 
     seeds: int
-    seed: float
+    seed: Value
     items: tuple[Items, ...]
 
     @property
-    def of_items(self) -> list[float]:
+    def of_items(self) -> list[Value]:
         """The variance that each kind of item gives the mean."""
         return [(kind.item + kind.rest / self.seeds) / kind.count for kind in self.items]
 
-    def half_width(self, level: float = 1 - CONFIDENCE) -> float:
+    def half_width(self, level: float = 1 - CONFIDENCE) -> Value:
         """Half the interval that the mean misses with probability `level`, or seldomer.
 
         The square root of t^2 x variance, summed over seeds and kinds of items, with the t of
@@ -76,8 +78,8 @@ class Crossed:
         over_seeds: standard deviation of the seeds' values, the items' part of it included.
     """
 
-    value: float
-    over_seeds: float
+    value: Value
+    over_seeds: Value
     spread: Spread
 
     def difference(self, ends: tuple[float, float] = (-math.inf, math.inf)) -> Difference:

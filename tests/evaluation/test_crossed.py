@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.formula.api import ols
@@ -43,14 +42,13 @@ def test_two_seeds_and_two_items_by_hand() -> None:
 
 def test_variances_are_those_of_the_analysis_of_variance() -> None:
     values = draw(np.random.default_rng(0), (4, 30), 2.0, 1.0, 0.5)[0]
-    frame = pd.DataFrame(
-        [(s, i, values[s, i]) for s in range(4) for i in range(30)], columns=["s", "i", "y"]
-    )
+    seeds, items = np.indices(values.shape)
+    frame = {"s": seeds.ravel(), "i": items.ravel(), "y": values.ravel()}
     squares = anova_lm(ols("y ~ C(s) + C(i)", frame).fit())["mean_sq"]
     found = estimate([values]).spread
-    (items,) = found.items
-    assert items.rest == pytest.approx(squares["Residual"])
-    assert items.item == pytest.approx((squares["C(i)"] - squares["Residual"]) / 4)
+    (left,) = found.items
+    assert left.rest == pytest.approx(squares["Residual"])
+    assert left.item == pytest.approx((squares["C(i)"] - squares["Residual"]) / 4)
     assert found.seed == pytest.approx((squares["C(s)"] - squares["Residual"]) / 30)
 
 
@@ -59,8 +57,8 @@ def test_many_results_at_once_are_each_as_if_alone() -> None:
     together = estimate([values])
     for i, one in enumerate(values):
         alone = estimate([one])
-        assert together.value[i] == pytest.approx(alone.value)  # type: ignore[index]
-        half = together.spread.half_width()[i]  # type: ignore[index]
+        assert together.value[i] == pytest.approx(alone.value)
+        half = together.spread.half_width()[i]
         assert half == pytest.approx(alone.spread.half_width())
 
 
