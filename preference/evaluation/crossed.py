@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.optimize import brentq
+from scipy.special import stdtrit
 
 from preference.evaluation import labelled
 from preference.evaluation.intervals import CONFIDENCE
@@ -22,6 +22,7 @@ from preference.store.scores import Scores, pair_margins
 
 LEAST = 1e-12  # p-values below it count as 0
 Value = Any  # a number, or an array of as many results
+Part = tuple[Value, float]  # a variance, and the degrees of freedom that it is known to
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,20 @@ class Spread:
         """The variance that each kind of item gives the mean."""
         return [(kind.item + kind.rest / self.seeds) / kind.count for kind in self.items]
 
-    def half_width(self, level: float = 1 - CONFIDENCE) -> Value:
-        """Half the interval that the mean misses with probability `level`, or seldomer.
+    @property
+    def parts(self) -> list[Part]:
+        """What the mean's variance is made of."""
+        freedoms = [kind.count - 1 for kind in self.items]
+        of_items = list(zip(self.of_items, freedoms, strict=True))
+        return [(self.seed / self.seeds, self.seeds - 1), *of_items]
 
-        The square root of t^2 x variance, summed over seeds and kinds of items, with the t of
-        each one's degrees of freedom (Banerjee 1960, Sankhya 22:357). With three seeds or more it
-        holds 95% in simulations whether seeds differ or not, where Satterthwaite's degrees of
-        freedom come down to 92% (`test_crossed`).
+    def half_width(self) -> Value:
+        """Half of the mean's 95% interval.
+
+        With three seeds or more it holds 95% in simulations, whether seeds differ or not
+        (`test_crossed`).
         """
-        squares = stats.t.isf(level / 2, self.seeds - 1) ** 2 * self.seed / self.seeds
-        for kind, variance in zip(self.items, self.of_items, strict=True):
-            squares += stats.t.isf(level / 2, kind.count - 1) ** 2 * variance
-        return np.sqrt(squares)
+        return half_width(self.parts)
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,29 @@ class Crossed:
         """
         half = float(self.spread.half_width())
         low, high = np.clip([self.value - half, self.value + half], *ends).tolist()
-        return Difference(self.value, low, high, self._p_value(half))
+        return Difference(float(self.value), low, high, p_value(self.value, self.spread.parts))
 
-    def _p_value(self, half: float) -> float:
-        """The level at which the interval would just reach 0."""
-        beyond, found = abs(self.value), self.spread
-        if math.isnan(half):
-            return math.nan
-        if half == 0:
-            return 0.0 if beyond else 1.0
-        if found.half_width(LEAST) < beyond:
-            return 0.0
-        return float(brentq(lambda level: found.half_width(level) - beyond, LEAST, 1))
+
+def half_width(parts: Sequence[Part], level: float = 1 - CONFIDENCE) -> Value:
+    """How far an estimate is from what it estimates with probability `level`, or seldomer.
+
+    The square root of t^2 x variance, summed over parts, each with the t of its own degrees of
+    freedom (Banerjee 1960, Sankhya 22:357). Satterthwaite's degrees of freedom for all of it miss
+    more often than they say, up to 8% for 5% where three seeds differ much.
+    """
+    return np.sqrt(sum(stdtrit(freedom, level / 2) ** 2 * part for part, freedom in parts))
+
+
+def p_value(estimated: float, parts: Sequence[Part]) -> float:
+    """The level at which `half_width` would just reach from an estimate to 0."""
+    beyond, half = abs(estimated), float(half_width(parts))
+    if math.isnan(half):
+        return math.nan
+    if half == 0:
+        return 0.0 if beyond else 1.0
+    if half_width(parts, LEAST) < beyond:
+        return 0.0
+    return float(brentq(lambda level: half_width(parts, level) - beyond, LEAST, 1))
 
 
 def estimate(samples: Sequence[np.ndarray]) -> Crossed:

@@ -23,6 +23,7 @@ from preference.store import checksums
 from preference.store.examples import Ragged
 
 BATCH = 16  # prompts that are answered at once
+DRAWN = 32  # and for which an answer is drawn
 MAX_NEW_TOKENS = "samples.max_new_tokens"
 
 
@@ -135,8 +136,8 @@ def drawn(
         _kept(speaker, prompts, max_new_tokens),
         _draw(1.0, torch.Generator().manual_seed(0)),
     )
-    for start in range(0, len(kept), BATCH):
-        batch = kept[start : start + BATCH]
+    for start in range(0, len(kept), DRAWN):
+        batch = kept[start : start + DRAWN]
         for prompt, ids in zip(batch, _batch(speaker, batch, max_new_tokens, draw), strict=True):
             text = read(speaker, ids)
             end = next((at for at, token in enumerate(ids) if token in speaker.ends), len(ids))

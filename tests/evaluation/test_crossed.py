@@ -130,7 +130,7 @@ def test_half_widths_by_level() -> None:
     spread = Spread(3, 0.3, (Items(5, 0.2, 0.6), Items(9, 0.0, 0.3)))
     t = [stats.t.isf(0.05, freedom) for freedom in (2, 4, 8)]
     expected = math.sqrt(t[0] ** 2 * 0.1 + t[1] ** 2 * 0.4 / 5 + t[2] ** 2 * 0.1 / 9)
-    assert spread.half_width(0.1) == pytest.approx(expected)
+    assert crossed.half_width(spread.parts, 0.1) == pytest.approx(expected)
 
 
 def scores(logps: np.ndarray, pairs: int) -> Scores:
