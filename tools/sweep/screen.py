@@ -1,5 +1,6 @@
 """Many objectives on one reference: what each gained over SFT, and what it did to the model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,8 @@ def table(found: Outcomes, study: Study, noted: Mapping[str, float], decimals: i
         ("no.", "right"),
         ("variant", "left"),
         *markdown.columns([metric, f"{metric} - SFT"]),
-        *markdown.columns([KL, "chosen log-ratio"]),
+        *markdown.columns([KL]),
+        ("chosen log-ratio", "right"),
         ("rejected log-ratio", "right"),
         *markdown.columns([LESS, f"{LENGTH} - SFT"]),
     ]
@@ -76,8 +78,7 @@ def _row(entry: Entry, metric: str, decimals: int) -> list[str]:
         *markdown.estimates(final, decimals, [metric]),
         *markdown.changed(gained, decimals),
         *markdown.estimates(drawn, 2, ["kl"]),
-        *markdown.estimates(final, decimals, ["chosen_log_ratio"]),
-        markdown.number(final["rejected_log_ratio"], decimals),
+        *(markdown.number(final[f"{side}_log_ratio"], decimals) for side in ("chosen", "rejected")),
         *markdown.estimates(final, decimals, ["chosen_less_likely"]),
         markdown.number(change["change"], 1, signed=True),
         markdown.interval(change["change_low"], change["change_high"], 1, signed=True),
@@ -98,32 +99,37 @@ def chart(found: Outcomes, study: Study) -> Spec:
 def _panel(
     known: Sequence[Entry], metric: str, title: str, x: str, key: str, at_sft: float | None
 ) -> Spec:
-    """Accuracy by one of the metrics of drawn answers, SFT's among them.
+    """Accuracy by one of the metrics of drawn answers, SFT's among them; unknown ones are left out.
 
     Args:
         at_sft: where SFT stands; None: where the runs say that it does.
     """
     first = known[0].outcome.metrics
     place = first["samples"][f"sft_{key}"] if at_sft is None else at_sft
-    series = {SFT: [outcomes.point(place, first, metric, "sft")]}
+    series = {} if _unknown(place) else {SFT: [outcomes.point(place, first, metric, "sft")]}
     labels: list[dict[str, Any]] = []
     for entry in known:
         drawn = entry.outcome.metrics["samples"]
+        if _unknown(drawn[key]):
+            continue
         point = outcomes.point(drawn[key], entry.outcome.metrics, metric)
         series.setdefault(entry.kind, []).append(point)
-        ends = drawn.get(f"{key}_low"), drawn.get(f"{key}_high")
         label = {"at": point.at, "value": point.value, "label": str(entry.number)}
-        labels.append({**label, "from": ends[0], "to": ends[1]})
-    held = [end for label in labels for end in (label["from"], label["to"]) if end is not None]
+        ends = {end: drawn.get(f"{key}_{side}") for end, side in (("from", "low"), ("to", "high"))}
+        labels.append(label | ends)
+    held = [label[end] for label in labels for end in ("from", "to") if not _unknown(label[end])]
     spec = charts.points(series, Axis(x, holds=tuple(held)), share(title), KINDS)
     encoding = spec["layer"][-1]["encoding"]
     scales = {name: encoding[name] for name in ("x", "y")}
     number = {"type": "text", "align": "left", "dx": 5, "dy": -6, "font": FONT, "color": INK}
     across = {"type": "rule", "strokeWidth": 1, "opacity": 0.4, "aria": False}
     span = {"x": {**scales["x"], "field": "from"}, "x2": {"field": "to"}, "y": scales["y"]}
-    more = [
-        {"mark": across, "encoding": span},
-        {"mark": number, "encoding": {**scales, "text": {"field": "label"}}},
-    ]
-    own = [{"data": {"values": labels}, **layer} for layer in more]
-    return {**spec, **SIZE, "layer": [own[0], *spec["layer"], own[1]]}
+    data = {"data": {"values": labels}}
+    spans = {**data, "mark": across, "encoding": span}
+    numbers = {**data, "mark": number, "encoding": {**scales, "text": {"field": "label"}}}
+    layers = [spans, *spec["layer"], numbers] if held else [*spec["layer"], numbers]
+    return {**spec, **SIZE, "layer": layers}
+
+
+def _unknown(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -42,9 +42,10 @@ class Study(Section):
     runs: Annotated[list[dict[Key, Any]], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> "Study":
-        if self.view == "seeds" and SEED not in self.params:
-            raise ValueError("view: seeds shows runs of several seeds; give them values of seed")
+    def _tells_runs_apart(self) -> "Study":
+        needed = {"seeds": SEED, "screen": OBJECTIVE}.get(self.view)
+        if needed and needed not in self.params:
+            raise ValueError(f"view: {self.view} is of runs by {needed}; give them values of it")
         return self
 
     def with_seeds(self, seeds: Sequence[int]) -> "Study":
