@@ -136,7 +136,7 @@ def table(found: Outcomes, study: Study, noted: Mapping[str, float], decimals: i
     if not known:
         return "\n".join(outcomes.notes(found)) + "\n"
     index = next(iter(known[0].found.values()))["final"].index
-    counts = ", ".join(f"{group.title}: {', '.join(map(str, group.found))}" for group in known)
+    counts = "; ".join(f"{group.title}: {', '.join(map(str, group.found))}" for group in known)
     parts = [
         _means(means(known), decimals),
         _differences(differences(known), decimals),

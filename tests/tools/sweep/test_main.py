@@ -121,7 +121,7 @@ def test_real_seeds_share_the_data_and_are_shown_together(another: Path) -> None
     table = (another / "results/seeds.md").read_text()
     assert table == done.stdout
     assert "| DPO, beta-1 - DPO, beta-3 | margin | " in table
-    assert "seeds of DPO, beta-3: 42, 43, DPO, beta-1: 42, 43." in table
+    assert "seeds of DPO, beta-3: 42, 43; DPO, beta-1: 42, 43." in table
     values = [of(another, f"sweep-seed-43-beta-{beta}") for beta in (3, 1)]
     here = json.loads((another / "results/metrics/final.json").read_text())
     mean = (here["pair_acc"] + values[0]["pair_acc"]) / 2
