@@ -66,6 +66,7 @@ def metrics(
     ratios, lengths, before = own - reference, policy.responses.lengths, sft.responses.lengths
     change = (lengths - before).astype(float)
     kl, longer = mean_interval(ratios), mean_interval(change)
+    length = mean_interval(lengths.astype(float))
     count = len(ratios)
     return {
         "answers": count,
@@ -74,6 +75,8 @@ def metrics(
         "kl_low": kl.low,
         "kl_high": kl.high,
         "answer_tokens": mean(lengths),
+        "answer_tokens_low": length.low,
+        "answer_tokens_high": length.high,
         "sft_answer_tokens": mean(before),
         "answer_tokens_change": mean(change),
         "answer_tokens_change_low": longer.low,

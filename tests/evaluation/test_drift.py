@@ -93,6 +93,8 @@ def test_metrics_by_hand() -> None:
             "kl_low": 3 - t * error,
             "kl_high": 3 + t * error,
             "answer_tokens": 4.0,
+            "answer_tokens_low": 4 - t * error,
+            "answer_tokens_high": 4 + t * error,
             "sft_answer_tokens": 3.0,
             "answer_tokens_change": 1.0,
             "answer_tokens_change_low": 1 - t * error,

@@ -53,7 +53,7 @@ def outcome(accuracy: float, kl: float) -> Outcome:
     }
     samples = {
         **ends("kl", kl, 1.0),
-        "answer_tokens": 30.0 + kl,
+        **ends("answer_tokens", 30.0 + kl, 1.5),
         "sft_answer_tokens": 30.0,
         **ends("answer_tokens_change", kl, 2.0),
     }
@@ -117,9 +117,11 @@ def test_accuracy_by_kl_and_by_length() -> None:
     ]
     assert [row[1] for row in points(length)] == [30.0, 34.0, 36.0, 32.0]
     across, *_, numbers = kl["layer"]
-    spans = [(row["label"], row["from"], row["to"]) for row in across["data"]["values"]]
-    assert spans == [("1", 3.0, 5.0), ("2", 5.0, 7.0), ("3", 1.0, 3.0)]
+    labelled = [(row["label"], row["from"], row["to"]) for row in across["data"]["values"]]
+    assert labelled == [("1", 3.0, 5.0), ("2", 5.0, 7.0), ("3", 1.0, 3.0)]
     assert numbers["encoding"]["text"] == {"field": "label"}
+    spans = [(row["from"], row["to"]) for row in length["layer"][0]["data"]["values"]]
+    assert spans == [(32.5, 35.5), (34.5, 37.5), (30.5, 33.5)]
     assert kl["layer"][-2]["encoding"]["x"]["scale"]["domain"] == [0.0, 7.0]
 
 
