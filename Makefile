@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep experiments plots export publish test test-real drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep seeds screen experiments plots export publish test test-real drill lint bench bench-scale check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -25,6 +25,12 @@ repro: .venv/.installed $(if $(findstring smollm2,$(RECIPE)),$(SMOLLM2)) ## Run 
 
 sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one
 	@$(RUN) python -m tools.sweep.main $(SWEEP)
+
+seeds: .venv/.installed ## Run what params ask for with SEEDS=5 seeds, write results/seeds.md; STUDY=name for each run of a study
+	@$(RUN) python -m tools.sweep.main --study $(or $(STUDY),seeds) --seeds $(or $(SEEDS),5)
+
+screen: .venv/.installed ## Run many objectives on one reference, write results/screen.md
+	@$(RUN) python -m tools.sweep.main --study screen
 
 # Of what `dvc exp show` has: the final metrics, and the params that people vary.
 COLUMNS := (?!Experiment|Created|State|results/headline/final\.json:|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)

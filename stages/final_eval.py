@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preference.core import params, stage
 from preference.data import tokens
+from preference.evaluation.metrics import chosen_less_likely
 from preference.evaluation.scoring import score_saved
 from preference.evaluation.summary import headline, summary
 from preference.model import loading
@@ -58,7 +59,7 @@ def main(args: Namespace) -> None:
         policy, reference = found["policy"], found["reference"]
         objective = named(settings.train.objective)
         own = objective.against_reference(policy, reference, settings.train, normalize)
-        values = summary(policy, normalize) | own
+        values = summary(policy, normalize) | own | chosen_less_likely(policy, reference)
         if not run.accelerator.is_main_process:
             return
         if args.output:

@@ -81,7 +81,7 @@ PARAMS: dict[str, Any] = {
         "kto": {"target_kl": 0.0},
     },
     "precision": "fp32",
-    "samples": {"prompts": 3, "max_new_tokens": 8},
+    "samples": {"prompts": 3, "max_new_tokens": 8, "kl_prompts": 3},
     "report": {"decimals": 4, "published": None},
 }
 

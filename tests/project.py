@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
     "model.scratch.vocab_size": 400,
     "sft.epochs": 1,
     "train.epochs": 2,
+    "samples.kl_prompts": 6,
 }
 
 

@@ -50,7 +50,7 @@ def params(precision: Precision, device: Device, workers: int | None = None) -> 
         data=data_helpers.data(train_pairs=1, eval_pairs=1, max_length=8),
         model=Model(base="scratch", revision=None),
         scoring=Scoring(length_normalize=True),
-        samples=Samples(prompts=1, max_new_tokens=1),
+        samples=Samples(prompts=1, max_new_tokens=1, kl_prompts=1),
         report=Report(decimals=4, published=None),
         sft=Sft(turns="last", **steps.model_dump(include=set(Optimization.model_fields))),
         reference=Reference(train="responses"),

@@ -111,6 +111,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "precision": ("bf16", SCORED),
     "samples.prompts": (2, {"samples", "report"}),
     "samples.max_new_tokens": (5, {"samples", "report"}),
+    "samples.kl_prompts": (3, {"samples", "report"}),
     "report.decimals": (3, {"report"}),
     "report.published": ("gpt2-hh-rlhf", {"report"}),
     "runtime.device": ("cpu", set()),

@@ -174,6 +174,7 @@ class Samples(Section):
 
     prompts: Count
     max_new_tokens: Count
+    kl_prompts: Annotated[int, Field(ge=0)]
 
 
 class Report(Section):

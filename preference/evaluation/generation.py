@@ -23,6 +23,7 @@ from preference.store import checksums
 from preference.store.examples import Ragged
 
 BATCH = 16  # prompts that are answered at once
+DRAWN = 32  # and for which an answer is drawn
 MAX_NEW_TOKENS = "samples.max_new_tokens"
 
 
@@ -107,16 +108,57 @@ def answers(
     Raises:
         InputError: no position is left for a prompt, or the model lacks some of the token ids.
     """
+    kept = _kept(speaker, prompts, max_new_tokens, where)
+    draw = None
+    if temperature > 0:
+        draw = _draw(temperature, generator or torch.Generator().manual_seed(0))
+    for start in range(0, len(kept), BATCH):
+        for ids in _batch(speaker, kept[start : start + BATCH], max_new_tokens, draw, hear):
+            found = read(speaker, ids)
+            yield (first_turn(found) if speaker.turns else found).strip()
+
+
+def drawn(
+    speaker: Speaker, prompts: Sequence[np.ndarray], max_new_tokens: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Answers drawn from the model's own distribution, as token ids, each with its prompt.
+
+    What ends an answer is a part of it: a token that does, or another turn's marker. Always the
+    same ones are drawn.
+
+    Args:
+        prompts: token ids of each, (tokens,), at least one.
+
+    Raises:
+        InputError: as `answers` does.
+    """
+    kept, draw = (
+        _kept(speaker, prompts, max_new_tokens),
+        _draw(1.0, torch.Generator().manual_seed(0)),
+    )
+    for start in range(0, len(kept), DRAWN):
+        batch = kept[start : start + DRAWN]
+        for prompt, ids in zip(batch, _batch(speaker, batch, max_new_tokens, draw), strict=True):
+            text = read(speaker, ids)
+            end = next((at for at, token in enumerate(ids) if token in speaker.ends), len(ids))
+            # Behind a marker there is only padding, which looks as if it ended the answer.
+            marked = speaker.turns and first_turn(text) != text
+            yield prompt, np.array(ids[: end if marked else end + 1])
+
+
+def _kept(
+    speaker: Speaker,
+    prompts: Sequence[np.ndarray],
+    max_new_tokens: int,
+    where: str = MAX_NEW_TOKENS,
+) -> list[np.ndarray]:
+    """As much of each prompt as the model has positions for, beside its answer."""
     checks.require_room(speaker.model, max_new_tokens, where)
     positions = checks.positions(speaker.model.config)
     room = max(map(len, prompts), default=0) if positions is None else positions - max_new_tokens
     kept = [prompt[-room:] for prompt in prompts]
     _require_known_tokens(speaker, kept)
-    draw = None
-    if temperature > 0:
-        draw = _draw(temperature, generator or torch.Generator().manual_seed(0))
-    for start in range(0, len(kept), BATCH):
-        yield from _batch(speaker, kept[start : start + BATCH], max_new_tokens, draw, hear)
+    return kept
 
 
 def _batch(
@@ -124,8 +166,9 @@ def _batch(
     prompts: Sequence[np.ndarray],
     max_new_tokens: int,
     draw: Callable[[Tensor, Tensor], Tensor] | None,
-    hear: Callable[[list[str]], None] | None,
-) -> list[str]:
+    hear: Callable[[list[str]], None] | None = None,
+) -> list[list[int]]:
+    """The token ids of each answer, and of what stands behind one that ended before others."""
     longest = max(map(len, prompts))
     padding = [longest - len(prompt) for prompt in prompts]
     ids = torch.tensor(
@@ -161,8 +204,7 @@ def _batch(
         logits_processor=LogitsProcessorList([draw] if draw else []),
         stopping_criteria=StoppingCriteriaList([ended]),
     )
-    found = [read(speaker, row) for row in sequences[:, longest:].tolist()]
-    return [(first_turn(text) if speaker.turns else text).strip() for text in found]
+    return sequences[:, longest:].tolist()
 
 
 def _draw(temperature: float, generator: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:

@@ -45,5 +45,18 @@ def log_ratio_intervals(policy: Scores, reference: Scores, normalize: bool) -> M
     }
 
 
+def chosen_less_likely(policy: Scores, reference: Scores) -> Metrics:
+    """The share of chosen responses that are less likely than under the reference.
+
+    With the ends of its 95% interval. Preference tuning can widen margins and all the same make
+    what people prefer less likely (Razin et al. 2024, arXiv:2410.08847). Responses in no pair count
+    where they are desirable.
+    """
+    ratios = rewards(policy, reference, normalize=False, beta=1)
+    lower = ratios[policy.index.by_label()[0]] < 0
+    name = "chosen_less_likely"
+    return {name: mean(lower), **_ends(name, share_interval(lower))}
+
+
 def _ends(metric: str, interval: Interval) -> Metrics:
     return {f"{metric}_low": interval.low, f"{metric}_high": interval.high}

@@ -7,7 +7,19 @@ from pydantic import Field, model_validator
 
 from preference.core.errors import InputError
 from preference.core.params import PARAMS_FILE, Key
-from preference.core.sections import Section, read_yaml
+from preference.core.sections import NonNegative, Section, read_yaml
+
+
+class Seeds(Section):
+    """How a value varies from seed to seed, as `make seeds` finds it with a row's params.
+
+    Attributes:
+        count: how many seeds showed it.
+        spread: standard deviation of seeds alone, in the value's unit.
+    """
+
+    count: Annotated[int, Field(ge=2)]
+    spread: NonNegative
 
 
 class Row(Section):
@@ -15,12 +27,14 @@ class Row(Section):
 
     Attributes:
         epoch: of training, after which the value was measured; None stands for the end.
+        seeds: None where it is not known how seeds vary.
     """
 
     model: Literal["baseline", "sft", "final", "delta"]
     metric: Literal["pair_acc", "margin"]
     value: Annotated[str, Field(pattern=r"^[+-]?\d+\.\d+$")]
     epoch: Annotated[int, Field(ge=1)] | None = None
+    seeds: Seeds | None = None
     settings: dict[Key, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

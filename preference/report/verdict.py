@@ -12,12 +12,17 @@ from scipy import stats
 
 from preference.core.params import Params
 from preference.core.sections import flat
+from preference.evaluation.crossed import half_width
+from preference.evaluation.crossed import p_value as chance_of
 from preference.report import markdown, published
-from preference.report.published import Published, Row
+from preference.report.published import Published, Row, Seeds
 from preference.report.render import fill
 
 LEVEL = 0.05
 POWER = 0.8
+SEEDS_VARY = (
+    "But where a row says how seeds vary, both runs are taken to vary so, on top of their pairs."
+)
 COLUMNS = (
     ("model", "left"),
     ("metric", "left"),
@@ -100,7 +105,8 @@ def judge(
     """Test each published value, in the file's order, against what a run measured.
 
     Published and measured pairs count as independent samples; where they are the same pairs, the
-    test errs on the side of "consistent". How trainings on the same pairs vary is no part of it.
+    test errs on the side of "consistent". How trainings on the same pairs vary is a part of it
+    where a row says how seeds do.
 
     Args:
         settings: the params of the run; a row that presupposes others is not tested.
@@ -116,27 +122,42 @@ def judge(
 
 
 def mean_test(
-    difference: float, spread: float, pairs: int, published_pairs: int, freedom: float
+    difference: float,
+    spread: float,
+    pairs: int,
+    published_pairs: int,
+    freedom: float,
+    seeds: Seeds | None = None,
 ) -> tuple[float, float | None]:
     """The t-test of two means whose values have one standard deviation, known to `freedom`.
+
+    Of seeds that vary both runs had one, which adds twice their variance; see `half_width`.
 
     Returns the two-sided p-value, and the true difference that is found with a power of 80%,
     within 0.2% from 10 degrees of freedom on. Without spread any difference is certain.
     """
     error = spread * math.sqrt(1 / pairs + 1 / published_pairs)
+    if seeds and seeds.spread:
+        parts = [(error**2, freedom), (2 * seeds.spread**2, seeds.count - 1)]
+        reach = half_width(parts, LEVEL) + half_width(parts, 2 * (1 - POWER))
+        return chance_of(difference, parts), float(reach)
     if error == 0:
         return (0.0 if difference else 1.0), None
     return float(2 * stats.t.sf(abs(difference) / error, freedom)), _reach(freedom) * error
 
 
 def share_test(
-    hits: int, pairs: int, published_hits: int, published_pairs: int
+    hits: int,
+    pairs: int,
+    published_hits: int,
+    published_pairs: int,
+    seeds: Seeds | None = None,
 ) -> tuple[float, float | None]:
     """The pooled z-test of two shares, an approximation for some five hits and misses or more."""
     share = (hits + published_hits) / (pairs + published_pairs)
     difference = hits / pairs - published_hits / published_pairs
     spread = math.sqrt(share * (1 - share))
-    return mean_test(difference, spread, pairs, published_pairs, freedom=math.inf)
+    return mean_test(difference, spread, pairs, published_pairs, math.inf, seeds)
 
 
 def headline(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> str:
@@ -162,7 +183,8 @@ def explanation(verdicts: Sequence[Verdict], pairs: int, published_pairs: int) -
     if all(v.word == Word.INCOMPARABLE for v in verdicts):
         return ""
     text = fill("verdict.txt", level=f"{LEVEL:.0%}", pairs=pairs, published_pairs=published_pairs)
-    return " ".join(text.split())
+    vary = any(v.row.seeds for v in verdicts if v.word != Word.INCOMPARABLE)
+    return " ".join([*text.split(), *([SEEDS_VARY] if vary else [])])
 
 
 def table(verdicts: Sequence[Verdict], titles: Mapping[str, str], decimals: int) -> list[list[str]]:
@@ -228,14 +250,15 @@ def _verdict(
     measured = float(values.mean())
     difference = measured - value
     if row.metric == "pair_acc" and row.model != "delta":
-        chance, findable = share_test(int(values.sum()), n, round(value * pairs), pairs)
+        counts = int(values.sum()), n, round(value * pairs), pairs
+        chance, findable = share_test(*counts, row.seeds)
     else:
         # Of equal values, the computed spread need not be exactly 0.
         spread = float(np.std(values, ddof=1)) if np.ptp(values) else 0.0
         # What the published value's rounding explains is no difference.
         rounding = 0.5 * 10.0 ** -len(row.value.partition(".")[2])
         tested = difference if abs(difference) > rounding else 0.0
-        chance, findable = mean_test(tested, spread, n, pairs, freedom=n - 1)
+        chance, findable = mean_test(tested, spread, n, pairs, n - 1, row.seeds)
     word = Word.CONSISTENT if chance >= LEVEL else Word.INCONSISTENT
     if findable is None:
         reason = f"every measured pair has the same value, {'' if chance else 'not '}as published"
@@ -243,6 +266,9 @@ def _verdict(
         reason = f"a true difference of {findable:.2g} would be found in {POWER:.0%} of cases"
     else:
         reason = f"samples of one population differ by as much in under {LEVEL:.0%} of cases"
+    if row.seeds:
+        known = f"{row.seeds.spread:.2g} from seed to seed, as {row.seeds.count} seeds showed"
+        reason += f"; runs are taken to vary by {known}"
     return Verdict(row, word, reason, measured, difference, chance, findable)
 
 

@@ -228,6 +228,25 @@ def test_draws_follow_the_models_distribution() -> None:
     assert (np.abs(drawn / count - expected) < 5 * deviation + 1 / count).all()
 
 
+def test_drawn_ids_end_with_what_ended_them() -> None:
+    model, asked = naive.gpt2(positions=24), [prompts(1)[0]] * 40
+    # One token in ten ends an answer; one more is another turn's marker.
+    ends = tuple(range(1, 10))
+    someone = speaker(model, more=ends, spelled={10: "\n\nHuman:"})
+    found = list(generation.drawn(someone, asked, 12))
+    assert [answer.tolist() for _, answer in generation.drawn(someone, asked, 12)] == [
+        answer.tolist() for _, answer in found
+    ]
+    stops, seen = {EOS, *ends, 10}, set()
+    for prompt, answer in found:
+        np.testing.assert_array_equal(prompt, asked[0][-12:])
+        *before, last = answer.tolist()
+        assert not stops & set(before)
+        assert last in stops or len(answer) == 12
+        seen.add("marker" if last == 10 else "end" if last in stops else "cut")
+    assert seen == {"marker", "end", "cut"}
+
+
 def test_what_a_models_files_say_of_generating_is_put_aside() -> None:
     model, asked = naive.gpt2(), prompts(3)
     expected = list(generation.answers(speaker(model), asked, 10))

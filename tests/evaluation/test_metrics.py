@@ -171,6 +171,21 @@ def test_kto_by_hand() -> None:
     )
 
 
+def test_chosen_responses_that_became_less_likely() -> None:
+    policy = scores([(-2.0, 2, -9.0, 3), (-1.5, 1, -1.0, 1), (-3.0, 1, -1.0, 1)])
+    reference = scores([(-1.0, 2, -3.0, 3), (-1.5, 1, -1.0, 1), (-4.0, 1, -1.0, 1)])
+    found = metrics.chosen_less_likely(policy, reference)
+    # One fell, one stayed, one rose: Wilson's interval of one in three.
+    assert found == pytest.approx(
+        {
+            "chosen_less_likely": 1 / 3,
+            "chosen_less_likely_low": 0.0614919,
+            "chosen_less_likely_high": 0.7923404,
+        },
+        abs=1e-6,
+    )
+
+
 def test_a_tie_is_not_correct() -> None:
     tied = scores([(-2.0, 2, -3.0, 3), (-1.0, 1, -1.0, 1)])
     assert values(metrics.pair_metrics(tied, normalize=True)) == {"pair_acc": 0.0, "margin": 0.0}

@@ -15,7 +15,7 @@ from preference.core import params
 from preference.core.params import Params
 from preference.report import markdown, published, results
 from preference.report.health import Health
-from preference.report.published import Published, Row
+from preference.report.published import Published, Row, Seeds
 from preference.report.verdict import (
     COLUMNS,
     LEVEL,
@@ -297,7 +297,55 @@ def test_the_detectable_mean_is_statsmodels(pairs: int, there: int) -> None:
     assert power == pytest.approx(POWER, abs=0.002)
 
 
+def test_seeds_that_vary_are_a_part_of_the_test() -> None:
+    values = one("final", "margin", "0.30", pairs=400)
+    margins = np.where(np.arange(400) % 2, 0.5, -0.3)
+    alone = judged(values, final=margins)
+    row = values.rows[0].model_copy(update={"seeds": Seeds(count=3, spread=0.06)})
+    known = judged(values.model_copy(update={"rows": [row]}), final=margins)
+    assert (alone.word, known.word) == ("not consistent", "consistent")
+    # A difference of -0.2 over pairs of variance 0.16 x 400 / 399: sqrt(2 / 400) of it, and seeds.
+    pairs, seeds = 0.16 * 400 / 399 * 2 / 400, 2 * 0.06**2
+    assert known.p_value is not None
+    t = [stats.t.isf(known.p_value / 2, freedom) for freedom in (399, 2)]
+    assert math.sqrt(t[0] ** 2 * pairs + t[1] ** 2 * seeds) == pytest.approx(0.2)
+    assert known.reason.endswith(
+        " would be found in 80% of cases; runs are taken to vary by 0.06 from seed to seed, "
+        "as 3 seeds showed"
+    )
+    assert explanation([known], 400, 400).endswith("vary so, on top of their pairs.")
+    assert "vary so" not in explanation([alone], 400, 400)
+
+
+def test_seeds_that_do_not_vary_change_nothing() -> None:
+    still = Seeds(count=5, spread=0.0)
+    assert share_test(520, 1000, 535, 1000, still) == share_test(520, 1000, 535, 1000)
+    assert mean_test(0.1, 0.6, 50, 90, 49, still) == mean_test(0.1, 0.6, 50, 90, 49)
+    # As they vary less and less, the test becomes the one without them.
+    nearly = mean_test(0.1, 0.6, 50, 90, 49, Seeds(count=5, spread=1e-9))
+    assert nearly == pytest.approx(mean_test(0.1, 0.6, 50, 90, 49))
+
+
 # How often the tests are right, in 10,000 draws each.
+
+
+@pytest.mark.parametrize(("count", "spread"), [(3, 0.04), (3, 0.005), (5, 0.04)])
+def test_runs_whose_seeds_vary_are_called_different_in_5_percent_or_fewer(
+    count: int, spread: float
+) -> None:
+    """The spread is estimated anew from so many other seeds; without it far more are."""
+    generator, draws = np.random.default_rng(0), 1000
+    here, there = SHARE + spread * generator.standard_normal((2, draws))
+    hits, published = generator.binomial(1000, [here, there])
+    estimated = spread * np.sqrt(generator.chisquare(count - 1, draws) / (count - 1))
+    rejected, alone = 0, 0
+    for a, b, known in zip(hits.tolist(), published.tolist(), estimated.tolist(), strict=True):
+        seeds = Seeds(count=count, spread=known)
+        rejected += share_test(a, 1000, b, 1000, seeds)[0] < LEVEL
+        alone += share_test(a, 1000, b, 1000)[0] < LEVEL
+    assert 0.01 < rejected / draws < 0.075
+    assert rejected <= alone
+    assert spread < 0.01 or alone / draws > 0.25
 
 
 @SIZES

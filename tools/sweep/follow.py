@@ -17,8 +17,15 @@ from ruamel.yaml.error import YAMLError
 
 from preference.core import durations
 from preference.core.errors import InputError
+from preference.store import scores
+from preference.store.scores import Scores
 
 LOCK, METRICS = Path("dvc.lock"), Path("results/metrics")
+SCORES = {
+    "baseline": Path("data/scores/baseline.parquet"),
+    "sft": Path("data/reference/test.parquet"),
+    "final": Path("data/scores/final.parquet"),
+}
 
 Metrics = Mapping[str, Mapping[str, Any]]  # by file, without the suffix
 Told = Callable[[str], object]  # hears of every line of DVC's output
@@ -34,6 +41,7 @@ class Outcome:
         reused: stages whose results were there; none of a run that failed.
         metrics: all of them; none of a run that failed.
         error: why it failed.
+        scores: of the test responses by each model; none of a run that failed.
     """
 
     seconds: float
@@ -41,6 +49,7 @@ class Outcome:
     reused: Sequence[str] = ()
     metrics: Metrics = field(default_factory=dict)
     error: str = ""
+    scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
 def follow(command: Sequence[str], told: Told) -> Outcome:
@@ -52,7 +61,10 @@ def follow(command: Sequence[str], told: Told) -> Outcome:
     if error:
         return Outcome(seconds, ran, error=error)
     metrics = {file.stem: json.loads(file.read_bytes()) for file in METRICS.glob("*.json")}
-    return Outcome(seconds, ran, [name for name in names if name not in ran], metrics)
+    reused = [name for name in names if name not in ran]
+    # Now: the next run in this place writes others.
+    scored = {name: scores.read(file) for name, file in SCORES.items() if file.exists()}
+    return Outcome(seconds, ran, reused, metrics, scores=scored)
 
 
 def stages(file: Path) -> dict[str, Any]:

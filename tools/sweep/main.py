@@ -1,7 +1,8 @@
 """Run the pipeline with the params of a study, on top of what `params.yaml` asks for.
 
-Writes OUT/sweep.md and OUT/sweep.svg. Each variant becomes a DVC experiment, beside the working
-directory, which stays as it is once `dvc repro` has nothing to do. Run by `make sweep`.
+Writes OUT/sweep.md and OUT/sweep.svg, or those of another name that the study asks for. Each
+variant becomes a DVC experiment, beside the working directory, which stays as it is once
+`dvc repro` has nothing to do. Run by `make sweep`, `make seeds` and `make screen`.
 """
 
 import sys
@@ -17,17 +18,20 @@ from preference.core.files import remove
 from preference.core.progress import bar
 from preference.report import charts
 from preference.store.text import write_text
-from tools.sweep import copies, outcomes, study
+from tools.sweep import copies, outcomes, screen, seeds, study
 from tools.sweep.follow import Outcome, Told, follow
 from tools.sweep.study import Variant
 
 WIDTH = 60  # of what the bar shows of DVC's last line
+VIEWS = {"sweep": outcomes, "seeds": seeds, "screen": screen}
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Its options."""
     named = "a name in recipes/studies, or a file (default: %(default)s)"
     parser.add_argument("--study", default="label-noise", help=named)
+    several = "each run with so many seeds, from the one in params.yaml on"
+    parser.add_argument("--seeds", type=int, help=several)
     parser.add_argument("--out", type=Path, default=Path("results"), help="where to write")
 
 
@@ -45,7 +49,10 @@ def runs(variants: Sequence[Variant], told: Told) -> Iterator[Outcome]:
 
 def main(args: Namespace) -> None:
     settings = params.load()
-    wanted, variants = study.read(args.study, settings)
+    if args.seeds is not None and args.seeds < 2:
+        raise InputError(f"--seeds {args.seeds}: seeds are compared, so take 2 or more")
+    wanted, variants = study.read(args.study, settings, args.seeds)
+    view = VIEWS[wanted.view]
     copies.require_repository()
     found: list[tuple[Variant, Outcome]] = []
     with bar("sweep", len(variants), "runs") as progress:
@@ -57,11 +64,11 @@ def main(args: Namespace) -> None:
             found.append((variant, outcome))
             tqdm.write(outcomes.summary(variant, outcome), file=sys.stderr)
             progress.update()
-    text = outcomes.table(found, durations.known(), settings.report.decimals)
+    text = view.table(found, wanted, durations.known(), settings.report.decimals)
     failed = [variant.name for variant, outcome in found if outcome.error]
     if len(failed) < len(found):
-        write_text(args.out / "sweep.md", text)
-        write_text(args.out / "sweep.svg", charts.image(outcomes.chart(found, wanted)))
+        write_text(args.out / f"{wanted.view}.md", text)
+        write_text(args.out / f"{wanted.view}.svg", charts.image(view.chart(found, wanted)))
     print(text, end="")
     if failed:
         raise InputError(f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}")

@@ -45,7 +45,7 @@ def saving(outcomes: Outcomes, noted: Mapping[str, float]) -> str:
     )
 
 
-def table(outcomes: Outcomes, noted: Mapping[str, float], decimals: int) -> str:
+def table(outcomes: Outcomes, study: Study, noted: Mapping[str, float], decimals: int) -> str:
     """The variants as Markdown, and what reuse saved.
 
     Args:
@@ -61,12 +61,19 @@ def table(outcomes: Outcomes, noted: Mapping[str, float], decimals: int) -> str:
         "machine. A step has as many pairs under every objective, unless the study sets "
         "`train.batch_size`.",
         "",
+        *notes(outcomes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def notes(outcomes: Outcomes) -> list[str]:
+    """Where the runs are, and why some failed, as lines of Markdown."""
+    return [
         f"`{outcomes[0][0].name}` is what `params.yaml` asks for, and its results are those in "
         "this directory. The others are experiments, for `dvc exp show` and `dvc exp apply` under "
         "their names with `sweep-` before them.",
         *(f"\n`{variant.name}` failed: {o.error}" for variant, o in outcomes if o.error),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def measured(outcomes: Outcomes) -> tuple[str, ...]:
@@ -91,25 +98,49 @@ def chart(outcomes: Outcomes, study: Study) -> Spec:
     finished.sort(key=lambda one: one[0].x if isinstance(one[0].x, int | float) else 0)
     series: dict[str, list[Point]] = {}
     for variant, metrics in finished:
-        final = metrics["final"]
-        value, low, high = (final[f"{metric}{end}"] for end in ("", "_low", "_high"))
-        point = Point(str(variant.x), value, low, high, final["pairs"] or None)
-        series.setdefault(variant.series, []).append(point)
+        series.setdefault(variant.series, []).append(point(str(variant.x), metrics, metric))
+    places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
+    return drawn(series, places, study, metric, [metrics for _, metrics in finished])
+
+
+def point(at: float | str, metrics: Metrics, metric: str, model: str = "final") -> Point:
+    """What a run came to, with the interval that the metrics of one of its models have."""
+    found = metrics[model]
+    value, low, high = (found[f"{metric}{end}"] for end in ("", "_low", "_high"))
+    return Point(at, value, low, high, found["pairs"] or None)
+
+
+def drawn(
+    series: Mapping[str, Sequence[Point]],
+    places: Sequence[str],
+    study: Study,
+    metric: str,
+    found: Sequence[Metrics],
+    *,
+    joined: bool = True,
+) -> Spec:
+    """Points by series, and the levels of baseline and SFT.
+
+    Args:
+        places: where points stand, from left to right.
+        found: the metrics of all runs.
+        joined: points of a series have a line between them.
+    """
     colours = dict(zip(series, cycle(PALETTE), strict=False))
-    levels = _levels([metrics for _, metrics in finished], metric)
+    levels = _levels(found, metric)
     known = [level[metric] for level in levels["data"]["values"]]
     y = share(f"test {metric}, with 95% interval")
     spec = charts.points(series, Axis(study.x.title), replace(y, holds=(*y.holds, *known)), colours)
-    places = list(dict.fromkeys(str(variant.x) for variant, _ in finished))
     for layer in spec["layer"]:
         encoding = layer["encoding"]
-        encoding["x"]["sort"] = places
+        encoding["x"]["sort"] = list(places)
         if "xOffset" in encoding:
             # Close to their place, which is a number more often than not.
             encoding["xOffset"]["scale"] = {"paddingOuter": 3}
     line = {"mark": {"type": "line", "strokeWidth": 1.5}, "encoding": spec["layer"][-1]["encoding"]}
     levels["encoding"]["y"] |= {"scale": spec["layer"][-1]["encoding"]["y"]["scale"]}
-    return {**spec, "title": study.title, "layer": [levels, line, *spec["layer"]]}
+    lines = [line] if joined else []
+    return {**spec, "title": study.title, "layer": [levels, *lines, *spec["layer"]]}
 
 
 def _levels(found: Sequence[Metrics], metric: str) -> Spec:

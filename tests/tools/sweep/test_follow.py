@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import naive
 import project
 import pytest
 
 from preference.core.errors import InputError
+from preference.store import scores
 from tools.sweep.follow import Outcome, error_in, follow, stages
 
 STOPPED = """\
@@ -42,6 +44,16 @@ def test_a_stage_ran_if_the_lock_file_says_so(tiny: Path) -> None:
     changed = repro()
     assert (changed.ran, changed.reused) == ({"train": 1.5, "eval": 0.0}, ["words"])
     assert changed.metrics == {"final": {"pair_acc": 0.5}}
+
+
+def test_scores_are_those_that_are_there(tiny: Path) -> None:
+    assert repro().scores == {}
+    written = naive.make_scores([[-1.0, -2.0], [1, 2]], [[-3.0, -1.0], [1, 2]])
+    (tiny / "data/scores").mkdir(parents=True)
+    scores.write(tiny / "data/scores/final.parquet", written)
+    (found,) = repro().scores.items()
+    assert found[0] == "final"
+    assert found[1].logps.tolist() == written.logps.tolist()
 
 
 def test_a_failure_keeps_what_the_stage_said(tiny: Path) -> None:

@@ -100,6 +100,50 @@ def test_a_real_sweep_reuses_what_is_there(another: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.long
+def test_real_seeds_share_the_data_and_are_shown_together(another: Path) -> None:
+    (another / "recipes/studies/mine.yaml").write_text(
+        "title: mine\nx: {param: train.beta, title: beta}\nruns: [{train.beta: 1.0}]\n"
+    )
+    command = ("python", "-m", "tools.sweep.main", "--study", "mine", "--seeds", "2")
+    done = project.run(another, *command)
+    assert done.returncode == 0, done.stderr
+    # The second seed's data are the first one's, and its second beta has its first one's SFT.
+    ran = {line.split(":")[0]: line for line in done.stderr.splitlines() if ": ran " in line}
+    assert list(ran) == [
+        "seed-42-beta-3",
+        "seed-42-beta-1",
+        "seed-43-beta-3",
+        "seed-43-beta-1",
+    ]
+    assert "prepare" not in ran["seed-43-beta-3"]
+    assert "sft-warmup" in ran["seed-43-beta-3"]
+    assert f"; reused {KEPT} stages" in ran["seed-43-beta-1"]
+    table = (another / "results/seeds.md").read_text()
+    assert table == done.stdout
+    assert "| DPO, beta-1 - DPO, beta-3 | margin | " in table
+    assert "seeds of DPO, beta-3: 42, 43; DPO, beta-1: 42, 43." in table
+    values = [of(another, f"sweep-seed-43-beta-{beta}") for beta in (3, 1)]
+    here = json.loads((another / "results/metrics/final.json").read_text())
+    mean = (here["pair_acc"] + values[0]["pair_acc"]) / 2
+    assert f"| DPO, beta-3 | pair_acc | {mean:.4f} | " in table
+    assert (another / "results/seeds.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.long
+def test_a_real_screen(another: Path) -> None:
+    (another / "recipes/studies/mine.yaml").write_text(
+        "title: mine\nx: {param: train.beta, title: beta}\nview: screen\n"
+        "runs: [{train.objective: [ipo, simpo]}]\n"
+    )
+    done = project.run(another, "python", "-m", "tools.sweep.main", "--study", "mine")
+    assert done.returncode == 0, done.stderr
+    rows = (another / "results/screen.md").read_text().splitlines()[2:5]
+    assert [row.split(" | ")[1] for row in rows] == ["dpo-beta-3", "ipo-beta-3", "simpo-beta-3"]
+    assert not any("n/a" in row for row in rows)
+    assert "without one" in (another / "results/screen.svg").read_text()
+
+
+@pytest.mark.long
 def test_interrupted_it_goes_on_inside_of_a_training(
     another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +193,7 @@ def test_one_sweep_at_a_time_in_a_project_with_a_study(
         "error: study.yaml: train.label_noise: input should be less than or equal to 1 (it is 25)\n"
     )
     write_study(tmp_path, "train.label_noise", 0.25)
+    assert sweep("--seeds", "1") == "error: --seeds 1: seeds are compared, so take 2 or more\n"
     assert sweep("--study", "study.yaml").startswith("error: git log: fatal: not a git repository")
     with alone("sweep"):
         assert "sweep is already at work" in sweep("--study", "study.yaml")

@@ -62,7 +62,7 @@ def test_what_was_measured_counts_before_what_was_noted() -> None:
 
 def test_table_to_the_letter() -> None:
     assert (
-        outcomes.table(OUTCOMES, {"sft-warmup": 30.0}, decimals=3)
+        outcomes.table(OUTCOMES, STUDY, {"sft-warmup": 30.0}, decimals=3)
         == """\
 | variant | pair_acc | 95% interval | margin | 95% interval | stages run | reused | seconds |
 | --- | ---: | :---: | ---: | :---: | --- | ---: | ---: |
@@ -84,7 +84,7 @@ are experiments, for `dvc exp show` and `dvc exp apply` under their names with `
 
 def test_all_stages_ran() -> None:
     alone = [(DPO, Outcome(60.0, {"train": 50.0}, [], metrics(0.75, 2.88)))]
-    assert "| all | 0 | 60.0 |" in outcomes.table(alone, {}, 4)
+    assert "| all | 0 | 60.0 |" in outcomes.table(alone, STUDY, {}, 4)
 
 
 def rows(spec: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
@@ -171,7 +171,7 @@ def test_without_pairs_variants_are_compared_by_auc() -> None:
 
     two = [(DPO, Outcome(1, {}, ["train"], of_labels(0.6)))]
     two.append((HALF, Outcome(1, {}, ["train"], of_labels(0.7))))
-    rows = outcomes.table(two, {}, decimals=2).splitlines()
+    rows = outcomes.table(two, STUDY, {}, decimals=2).splitlines()
     assert rows[0].startswith("| variant | auc | 95% interval | label_margin | 95% interval |")
     assert rows[3].startswith("| dpo-0.5 | 0.70 | 0.60 to 0.75 | 0.70 | 0.60 to 0.75 |")
     spec = outcomes.chart(two, STUDY)

@@ -167,11 +167,57 @@ def test_series_are_what_else_a_run_sets(tmp_path: Path) -> None:
     assert [variant.x for variant in runs] == [3.0, 1.0]
 
 
+SEEDS = "title: by seed\nx: {param: seed, title: seed}\nview: seeds\n"
+
+
+def test_seeds_come_one_after_the_other_and_share_a_series(tmp_path: Path) -> None:
+    found = read(tmp_path, SEEDS + "runs: [{train.objective: [dpo, kto], seed: [1, 2]}]")[1]
+    assert [(variant.settings["seed"], variant.series, variant.x) for variant in found] == [
+        (42, "DPO", 42),
+        (1, "DPO", 1),
+        (1, "KTO", 1),
+        (2, "DPO", 2),
+        (2, "KTO", 2),
+    ]
+
+
+def test_any_study_with_so_many_seeds(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(HEAD + "runs: [{train.beta: [1.0, 3.0], seed: 7}]")
+    shown, found = study.read(str(file), present(), seeds=2)
+    assert shown.view == "seeds"
+    assert [(v.settings["seed"], v.x, v.series) for v in found] == [
+        (42, 3.0, "DPO"),
+        (42, 1.0, "DPO"),
+        (43, 3.0, "DPO"),
+        (43, 1.0, "DPO"),
+    ]
+    assert len({variant.name for variant in found}) == 4
+
+
+def test_a_screen_of_objectives() -> None:
+    shown, found = study.read("screen", present())
+    assert shown.view == "screen"
+    asked = {variant.settings["train.objective"] for variant in found}
+    assert asked == set(params.OBJECTIVES)
+    # Nothing but training differs, so that all share a reference.
+    assert all(key.startswith("train.") for variant in found for key in variant.settings)
+
+
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
         (f"{HEAD}runs: [{{train.bata: 1}}]", ["runs.0.train.bata: 'train.bata' is no key of"]),
         (f"{HEAD}runs: [{{train: {{beta: 1}}}}]", ["runs.0.train: 'train' is no key of"]),
+        (
+            f"{HEAD}view: seeds\nruns: [{{train.beta: 1}}]",
+            ["view: seeds is of runs by seed; give them values of it"],
+        ),
+        (
+            f"{HEAD}view: screen\nruns: [{{train.beta: 1}}]",
+            ["view: screen is of runs by train.objective; give them values of it"],
+        ),
+        (f"{HEAD}view: page\nruns: [{{train.beta: 1}}]", ["view: input should be 'sweep', "]),
         (f"{HEAD}runs: []", ["runs: list should have at least 1 item"]),
         (f"{HEAD}runs: [{{train.beta: [1, -1]}}]", ["train.beta: input should be greater than 0"]),
         (
