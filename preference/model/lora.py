@@ -4,6 +4,7 @@ peft puts them into the model's own layers, so that everything else sees the mod
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import torch
@@ -99,7 +100,9 @@ def inject(
     asked = settings.model_dump(exclude={"quantize"})
     torch.manual_seed(seed)
     try:
-        model.add_adapter(LoraConfig(**asked, task_type="CAUSAL_LM"))
+        # That GPT-2's layers are transposed it sees for itself, and says so.
+        with warnings.catch_warnings(action="ignore"):
+            model.add_adapter(LoraConfig(**asked, task_type="CAUSAL_LM"))
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(f"params.yaml: {where}: {one_line(error)}") from None
     if not (settings.quantize or processes.sharded(accelerator)):

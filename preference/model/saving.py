@@ -16,6 +16,7 @@ from preference.model.loading import ORIGIN, TOKENIZER_FILES
 from preference.model.scorer import ResponseLogps
 from preference.runtime import processes
 from preference.store import checksums
+from preference.store.text import write_json
 
 Weights = dict[str, torch.Tensor]
 
@@ -54,10 +55,11 @@ def save_whole(model: PreTrainedModel, came_from: Path, out: Path) -> None:
     """Save a model that was loaded, an adapter merged into its base for one.
 
     Args:
-        came_from: the directory that it was loaded from; its tokenizer and origin are taken over.
+        came_from: the directory that it was loaded from; its tokenizer is taken over.
     """
     with replacing(out) as temporary:
         model.save_pretrained(temporary)
+        write_json(temporary / ORIGIN, {"base_model": loading.origin(came_from)})
         _complete(temporary, loading.tokenizer_of(came_from))
 
 
