@@ -1,11 +1,11 @@
-"""merge: write a policy that was trained by LoRA as a whole model, its adapter merged into its base.
+"""merge: write a policy that was trained by LoRA as a whole model.
 
-The model stands as a stage would have left it: float32 weights, tokenizer, and which base its
-training began with. It can be a base, a policy, or a reference.
+Its adapter is merged into its base. The model stands as a stage would have left it: float32
+weights, tokenizer, and which base its training began with. It can be a base, a policy, or a
+reference.
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from preference.core import stage
 from preference.core.errors import InputError

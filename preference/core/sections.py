@@ -97,9 +97,7 @@ def _describe(error: ErrorDetails, known: list[str], prefix: str) -> str:
     return f"{key}: {message[0].lower()}{message[1:]} (it is {error['input']!r}{quotes})"
 
 
-def leaf_keys(
-    section: type[BaseModel], prefix: str = "", *, opened: bool = False
-) -> Iterator[str]:
+def leaf_keys(section: type[BaseModel], prefix: str = "", *, opened: bool = False) -> Iterator[str]:
     """Every leaf key that a file may hold, dotted: `seed`, `data.source`, ...
 
     Args:

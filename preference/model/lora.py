@@ -108,7 +108,7 @@ def inject(
     if not (settings.quantize or processes.sharded(accelerator)):
         _round_frozen(model, AUTOCAST.get(accelerator.mixed_precision))
     trained, total = count(model)
-    logging.info("lora: %s of %s weights train (%.3g%%)", f"{trained:,}", f"{total:,}", share(model))
+    logging.info("lora: %s", f"{trained:,} of {total:,} weights train ({trained / total:.3%})")
 
 
 def _require_modules(model: PreTrainedModel, settings: Lora, where: str) -> None:
@@ -162,12 +162,6 @@ def count(model: nn.Module) -> tuple[int, int]:
         for weight in model.parameters()
     ]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
-
-
-def share(model: nn.Module) -> float:
-    """Which share of the weights is trained, in percent."""
-    trained, total = count(model)
-    return 100 * trained / total
 
 
 def drop_out(model: nn.Module) -> None:

@@ -64,8 +64,7 @@ def fit(
         if not found:
             record.add_epoch(0, evaluate(update.model) if start is None else start)
         for epoch in range(position.epoch, settings.epochs):
-            update.model.train(_dropout(settings, epoch))
-            lora.drop_out(update.model)
+            _set_dropout(update.model, settings, epoch)
             # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
             with session.held():
                 steps = _steps(items, step_size, session.params.seed, epoch)
@@ -178,5 +177,6 @@ def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.nda
         yield order[start : start + step_size]
 
 
-def _dropout(settings: Optimization, epoch: int) -> bool:
-    return epoch == 0 if settings.dropout == "first-epoch" else settings.dropout
+def _set_dropout(model: nn.Module, settings: Optimization, epoch: int) -> None:
+    model.train(epoch == 0 if settings.dropout == "first-epoch" else settings.dropout)
+    lora.drop_out(model)
