@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep experiments plots export merge publish test test-real drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep experiments plots export merge publish test test-real drill lint bench bench-scale bench-lora check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -67,6 +67,9 @@ bench: .venv/.installed-dev ## Measure speed and memory against TRL and the orig
 
 bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+
+bench-lora: .venv/.installed-dev ## Measure the memory of one step on layers of an 8B model, all weights and by LoRA
+	@$(RUN) python -m benchmarks.lora $(BENCH)
 
 check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is damaged
 	@$(RUN) python -m tools.check_cache

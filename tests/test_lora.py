@@ -29,7 +29,7 @@ LORA = {
 RECIPES = project.ROOT / "recipes" / "accelerate"
 
 
-def run(name: str, **options: str) -> None:
+def run(name: str, **options: object) -> None:
     """A stage in this process."""
     AcceleratorState._reset_state(True)
     nothing: dict[str, Any] = {"policy": None, "reference": None, "output": None}
@@ -75,7 +75,7 @@ def test_the_policy_is_an_adapter_and_its_numbers_are_those_of_the_merged_model(
     assert checksums.differing(Path("whole")) == []
     assert loading.parts(Path("whole")) == [Path("whole")]
     # The pipeline's own name for the reference's scores stays.
-    run("final_eval", policy="whole", output="out.json")
+    run("final_eval", policy="whole", output=Path("out.json"))
     assert metrics("out.json") == final
     one, other = AutoModelForCausalLM.from_pretrained("whole"), loading.load(trained)
     for name, weight in other.state_dict().items():
