@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep seeds screen experiments plots export publish test test-real drill lint bench bench-scale check-cache clean
+.PHONY: help setup repro sweep seeds screen experiments plots export merge publish test test-real drill lint bench bench-scale bench-lora check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -46,6 +46,9 @@ on = $(if $(filter 1,$($(1))),--$(2))
 export: .venv/.installed ## Write the policy to TO=DIR; FORMAT=gguf for llama.cpp, DTYPE=bf16 or fp16, MODEL=DIR for another one
 	@$(RUN) python -m tools.export "$(TO)" $(if $(FORMAT),--format "$(FORMAT)") $(if $(DTYPE),--dtype "$(DTYPE)") $(if $(MODEL),--model "$(MODEL)")
 
+merge: .venv/.installed ## Write a policy that was trained by LoRA to TO=DIR as a whole model; MODEL=DIR merges another adapter
+	@$(RUN) python -m tools.merge "$(TO)" $(if $(MODEL),--model "$(MODEL)")
+
 publish: .venv/.installed ## Show what REPO=owner/name on the Hub would get; PUSH=1 uploads it, PUBLIC=1 for all to see
 	@$(RUN) python -m tools.publish "$(REPO)" $(call on,PUSH,push) $(call on,PUBLIC,public) $(call on,FORCE,force)
 
@@ -70,6 +73,9 @@ bench: .venv/.installed-dev ## Measure speed and memory against TRL and the orig
 
 bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+
+bench-lora: .venv/.installed-dev ## Measure the memory of one step on layers of an 8B model, all weights and by LoRA
+	@$(RUN) python -m benchmarks.lora $(BENCH)
 
 check-cache: .venv/.installed ## Hash all that DVC has cached, remove what is damaged
 	@$(RUN) python -m tools.check_cache

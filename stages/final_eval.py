@@ -24,6 +24,7 @@ PREPARED, BASE = Path("data/prepared/test.parquet"), Path("models/base")
 POLICY, REFERENCE = Path("models/policy"), Path("data/reference/test.parquet")
 METRICS, HEADLINE = Path("results/metrics/final.json"), Path("results/headline/final.json")
 SCORES = Path("data/scores/final.parquet")
+SFT = Path("models/sft")  # which a policy that is an adapter is merged into
 
 
 def arguments(parser: ArgumentParser) -> None:

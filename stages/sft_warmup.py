@@ -29,7 +29,8 @@ def main(args: Namespace) -> None:
     with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
         # What would fail after SFT is refused before it.
         optimizers.require(run.accelerator, sft=settings.sft, train=settings.train)
-        model = scorer.open_model(BASE, max(train.longest, judged.longest), run, to_train=True)
+        lora, longest = settings.sft.lora, max(train.longest, judged.longest)
+        model = scorer.open_model(BASE, longest, run, to_train=True, adapters=lora)
         if unsuited := params.warning_of_rate("sft", settings.sft, model.base_model):
             logging.warning("%s", unsuited)
         loop.fit(
@@ -40,7 +41,8 @@ def main(args: Namespace) -> None:
             curves=CURVES,
             # How the results are scored is no choice of this stage.
             evaluate=lambda model: both_ways(score(model, judged, run, f"sft: {split}")),
-            save=lambda model: saving.save(run.accelerator, model, BASE, OUT),
+            # What training begins with, and its reference, is one model.
+            save=lambda model: saving.save(run.accelerator, model, BASE, OUT, whole=True),
         )
 
 

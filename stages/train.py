@@ -43,7 +43,8 @@ def main(args: Namespace) -> None:
     inputs = [PREPARED, REFERENCE, SFT]
     with session.opened("train", settings, inputs, determined_by) as run:
         optimizers.require(run.accelerator, train=settings.train)
-        model = scorer.open_model(SFT, max(train.longest, judged.longest), run, to_train=True)
+        longest, lora = max(train.longest, judged.longest), settings.train.lora
+        model = scorer.open_model(SFT, longest, run, to_train=True, adapters=lora)
         keeper = Keeper(run, SFT, OUT, best=settings.train.keep == "best")
         if unsuited := params.warning_of_rate("train", settings.train, model.base_model):
             logging.warning("%s", unsuited)

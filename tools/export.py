@@ -80,13 +80,19 @@ def with_card() -> bool:
     return not wrong
 
 
-def main(args: Namespace) -> None:
-    to = Path(args.to)
-    if not args.to or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
+def require_new(to: str) -> Path:
+    """Refuse a place where something is."""
+    path = Path(to)
+    if not to or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise InputError(
-            f"TO={args.to}: name a directory that does not exist yet, or is empty; nothing is "
+            f"TO={to}: name a directory that does not exist yet, or is empty; nothing is "
             "written over"
         )
+    return path
+
+
+def main(args: Namespace) -> None:
+    to = require_new(args.to)
     if not args.model and not POLICY.is_dir():
         raise InputError(f"{POLICY}: no such directory; run make repro, or name another MODEL")
     directory = loading.locate_pinned(args.model or str(POLICY), "--model")

@@ -1,9 +1,12 @@
 """The trained policy as the tools hand it on: its files, its card, and what is to be said of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from preference.core.errors import InputError, first_line
-from preference.model import adapters
+from preference.model import adapters, loading, saving
 from preference.model.loading import MODEL_FILES, TOKENIZER_FILES
 from preference.model.weights import read_object
 from preference.store import checksums
@@ -66,6 +69,19 @@ def card(name: str) -> str:
     """
     text = CARD.read_text(encoding="utf-8")
     return text.replace(f'from_pretrained("{POLICY}")', f'from_pretrained("{name}")')
+
+
+@contextmanager
+def whole(directory: Path) -> Iterator[Path]:
+    """A model's directory; of an adapter, one that holds it merged, and is gone afterwards."""
+    if not adapters.found(directory):
+        yield directory
+        return
+    # Beside it, where there is room for models.
+    with TemporaryDirectory(prefix=".merged-", dir=directory.parent) as place:
+        merged = Path(place, directory.name)
+        saving.save_whole(loading.load(directory), directory, merged)
+        yield merged
 
 
 def files(directory: Path) -> list[Path]:

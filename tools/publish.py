@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 from preference.core import stage
 from preference.core.errors import InputError, first_line
 from tools.git import git
-from tools.policy import BAD, FILES, POLICY, README, card, files, verdict
+from tools.policy import BAD, FILES, POLICY, README, card, files, verdict, whole
 
 MADE_FROM = ("params.yaml", "dvc.yaml", "dvc.lock", "preference", "stages", "results")
 SHOWN = 12  # lines of the card
@@ -34,9 +34,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help=force)
 
 
-def contents(repo: str) -> dict[str, Path | bytes]:
-    """What goes to the Hub: files, by their names there, and the card."""
-    return {**{file.name: file for file in files(POLICY)}, README: card(repo).encode()}
+def contents(repo: str, directory: Path) -> dict[str, Path | bytes]:
+    """What goes to the Hub: a model's files, by their names there, and the card."""
+    return {**{file.name: file for file in files(directory)}, README: card(repo).encode()}
 
 
 def require_repo(repo: str) -> None:
@@ -97,14 +97,12 @@ def _require_visibility(repo: str, private: bool, *, is_private: bool) -> None:
         )
 
 
-def main(args: Namespace) -> None:
-    require_repo(args.repo)
-    word = verdict(args.force)
-    if git("status", "--porcelain", "--", *MADE_FROM):
-        logging.warning(
-            "params, code or results are not committed: nobody can see later what made this model"
-        )
-    what = contents(args.repo)
+def offer(args: Namespace, what: Mapping[str, Path | bytes], word: str) -> None:
+    """Show what would go to the Hub, and with --push put it there.
+
+    Args:
+        word: the verdict on it.
+    """
     print(f"{args.repo} ({'public' if args.public else 'private'}): {word}")
     for name, content in what.items():
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
@@ -115,6 +113,17 @@ def main(args: Namespace) -> None:
         print(push(args.repo, what, private=not args.public))
         return
     print("Nothing was sent. To publish it, write the same with PUSH=1 (python: --push).")
+
+
+def main(args: Namespace) -> None:
+    require_repo(args.repo)
+    word = verdict(args.force)
+    if git("status", "--porcelain", "--", *MADE_FROM):
+        logging.warning(
+            "params, code or results are not committed: nobody can see later what made this model"
+        )
+    with whole(POLICY) as directory:
+        offer(args, contents(args.repo, directory), word)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,24 @@ class Scoring(Section):
     length_normalize: bool
 
 
+class Lora(Section):
+    """Low-rank matrices that are trained beside frozen weights, by the names of peft's LoraConfig.
+
+    Hu et al. 2021, LoRA; DoRA: Liu et al. 2024; rank-stabilized scaling: Kalajdzievski 2023.
+    """
+
+    r: Count = 8
+    lora_alpha: Count = 8
+    # In every epoch; `dropout` is the model's own.
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # null: those that peft takes for the architecture.
+    target_modules: Literal["all-linear"] | Annotated[list[Name], Field(min_length=1)] | None = None
+    use_dora: bool = False
+    use_rslora: bool = False
+    # 4bit: QLoRA's NF4 weights for what is frozen, by bitsandbytes.
+    quantize: Literal["4bit"] | None = None
+
+
 class Optimization(Section):
     """How one stage trains; a step is `batch_size x grad_accum_steps` examples."""
 
@@ -82,6 +100,8 @@ class Optimization(Section):
     max_grad_norm: Positive
     # true: the model's own dropout; first-epoch: only there, as in the published DPO run.
     dropout: bool | Literal["first-epoch"]
+    # null: all weights are trained.
+    lora: Lora | None = None
 
     @model_validator(mode="after")
     def _steps_are_of_epochs(self) -> "Optimization":
@@ -95,6 +115,7 @@ class Optimization(Section):
 
 # From these on, a learning rate suits random weights: it undoes what pretrained ones know.
 FOR_RANDOM_WEIGHTS = {"sft": 5e-4, "train": 1e-4}
+BY_LORA = 10  # times as much, and so are the usual ones
 # How the name of a base ends that has only its shape from elsewhere.
 RANDOM_WEIGHTS = " (random weights)"
 
@@ -106,12 +127,16 @@ def warning_of_rate(section: Literal["sft", "train"], asked: Optimization, base:
         base: what metrics call it.
     """
     random = base == "scratch" or base.endswith(RANDOM_WEIGHTS)
-    if random or not asked.epochs or asked.learning_rate < FOR_RANDOM_WEIGHTS[section]:
+    limit = FOR_RANDOM_WEIGHTS[section] * (BY_LORA if asked.lora else 1)
+    if random or not asked.epochs or asked.learning_rate < limit:
         return None
+    usual, recipe = "5e-7 to 5e-5,", "demo-smollm2"
+    if asked.lora:
+        usual, recipe = "5e-6 to 5e-4, by LoRA,", "pretrained-7b-one-gpu"
     return (
         f"{section}.learning_rate is {asked.learning_rate:g}, a rate for random weights, and the "
-        f"base is pretrained ({base}): it can undo what the base knows. Usual are 5e-7 to 5e-5, as "
-        "in recipes/demo-smollm2.yaml"
+        f"base is pretrained ({base}): it can undo what the base knows. Usual are {usual} as in "
+        f"recipes/{recipe}.yaml"
     )
 
 
@@ -258,6 +283,17 @@ class Params(Section):
                 f"{key} gives pairs margins, which {name} has no use for; leave it out, or take "
                 "an objective that has, as dpo (docs/objectives.md lists them)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_weights_have_a_gpu(self) -> "Params":
+        for name, section in (("sft", self.sft), ("train", self.train)):
+            quantize = section.lora and section.lora.quantize
+            if quantize and self.runtime.device not in ("auto", "cuda"):
+                raise ValueError(
+                    f"{name}.lora.quantize: {quantize} needs a CUDA GPU, and runtime.device is "
+                    f"{self.runtime.device}; set it to auto, or quantize to null"
+                )
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -68,7 +68,7 @@ def problems(error: ValidationError, kind: type[BaseModel], prefix: str = "") ->
     Args:
         prefix: of the keys, where `kind` is a group of them: `train.options.`.
     """
-    known = list(leaf_keys(kind, prefix))
+    known = list(leaf_keys(kind, prefix, opened=True))
     found = (_describe(each, known, prefix) for each in error.errors())
     return [line for problem in found for line in problem.splitlines()]
 
@@ -97,11 +97,17 @@ def _describe(error: ErrorDetails, known: list[str], prefix: str) -> str:
     return f"{key}: {message[0].lower()}{message[1:]} (it is {error['input']!r}{quotes})"
 
 
-def leaf_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every leaf key that a file may hold, dotted: `seed`, `data.source`, ..."""
+def leaf_keys(section: type[BaseModel], prefix: str = "", *, opened: bool = False) -> Iterator[str]:
+    """Every leaf key that a file may hold, dotted: `seed`, `data.source`, ...
+
+    Args:
+        opened: in place of a group that may be null, which is one leaf, the keys in it.
+    """
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaf_keys(field.annotation, f"{prefix}{name}.")
+        kinds = [field.annotation, *(get_args(field.annotation) if opened else ())]
+        group = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if group:
+            yield from leaf_keys(group, f"{prefix}{name}.", opened=opened)
         else:
             yield prefix + name
 
@@ -110,7 +116,15 @@ def flat(values: BaseModel | Mapping[str, Any], prefix: str = "") -> Iterator[tu
     """Nested values by dotted key, in a section the keys that `leaf_keys` has."""
     typed = isinstance(values, BaseModel)
     if isinstance(values, BaseModel):
-        values = {name: getattr(values, name) for name in type(values).model_fields}
+        fields = type(values).model_fields
+        values = {name: getattr(values, name) for name in fields}
+        # A group that may be null is one leaf.
+        values = {
+            name: value.model_dump()
+            if isinstance(value, BaseModel) and fields[name].annotation is not type(value)
+            else value
+            for name, value in values.items()
+        }
     for name, value in values.items():
         if isinstance(value, BaseModel) or (isinstance(value, Mapping) and not typed):
             yield from flat(value, f"{prefix}{name}.")

@@ -10,9 +10,12 @@ from transformers import PreTrainedModel
 
 from preference.core.errors import InputError, one_line
 from preference.model import checks, weights
+from preference.store import checksums
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
+# Of an adapter that was trained here, beside its origin: the digest of its base's own digests.
+TRAINED_ON = "trained_on"
 # What peft itself may name as a model's own library.
 LIBRARY = "transformers."
 # Settings with which peft imports a module, or unpickles a file, that an adapter names.
@@ -75,6 +78,35 @@ def base(directory: Path) -> Base:
         name,
         revision if isinstance(revision, str) else None,
         f"{config}: base_model_name_or_path",
+    )
+
+
+def recorded(directory: Path, base: Base, digest: str) -> Path:
+    """Where the base is of an adapter that was trained here.
+
+    By its name, seen from this directory or from one that the adapter is in: so a project can be
+    copied or moved, with the adapter or without.
+
+    Args:
+        digest: of its record of digests, by which it is known again.
+
+    Raises:
+        InputError: it is not there, or another one is in its place.
+    """
+    places = [Path(base.name), *(place / base.name for place in directory.resolve().parents)]
+    there = [place for place in places if place.is_dir()]
+    for place in there:
+        record = place / checksums.NAME
+        if record.exists() and checksums.of_file(record) == digest:
+            return place
+    raise InputError(
+        f"{base.where}: {base.name} "
+        + (
+            f"is not the model that this adapter was trained on ({there[0]} has other digests)"
+            if there
+            else "is not there"
+        )
+        + "; run dvc repro or dvc checkout for the two that belong together"
     )
 
 

@@ -95,7 +95,9 @@ def on_hub(*names: str | None) -> bool:
 
 def _base_on_hub(directory: Path) -> bool:
     try:
-        return adapters.found(directory) and not located(adapters.base(directory).name).is_dir()
+        if not adapters.found(directory) or _trained_on(directory):
+            return False
+        return not located(adapters.base(directory).name).is_dir()
     except InputError:
         # Which is said where the model is loaded.
         return False
@@ -109,11 +111,22 @@ def base_of(directory: Path) -> Path | None:
     """
     if not adapters.found(directory):
         return None
-    name, revision, where = adapters.base(directory)
-    found = locate(name, revision, where, "the key revision beside it")
+    base = adapters.base(directory)
+    name, revision, where = base
+    if digest := _trained_on(directory):
+        found = adapters.recorded(directory, base, digest)
+    else:
+        found = locate(name, revision, where, "the key revision beside it")
     if adapters.found(found):
         raise InputError(f"{where}: {name!r} is an adapter itself; merge it and save a whole model")
     return found
+
+
+def _trained_on(directory: Path) -> str | None:
+    """Which base an adapter that was trained here belongs to; see `adapters.recorded`."""
+    path = directory / ORIGIN
+    found = weights.read_object(path).get(adapters.TRAINED_ON) if path.exists() else None
+    return found if isinstance(found, str) else None
 
 
 def parts(directory: Path) -> list[Path]:

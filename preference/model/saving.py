@@ -1,39 +1,75 @@
-"""A trained model, written once: weights, tokenizer, and what it came from."""
+"""A trained model, written once: weights or adapter, tokenizer, and what it came from."""
 
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
+from transformers import PreTrainedModel
 
 from preference.core.files import replacing
+from preference.model import adapters, loading, lora
 from preference.model.loading import ORIGIN, TOKENIZER_FILES
 from preference.model.scorer import ResponseLogps
 from preference.runtime import processes
 from preference.store import checksums
+from preference.store.text import write_json
 
 Weights = dict[str, torch.Tensor]
 
 
-def save(accelerator: Accelerator, model: nn.Module, came_from: Path, out: Path) -> None:
+def save(
+    accelerator: Accelerator, model: nn.Module, came_from: Path, out: Path, *, whole: bool = False
+) -> None:
     """Save the language model behind a trained scorer, once; all processes take part.
+
+    Of a model that was trained by LoRA it is the adapter that is saved.
 
     Args:
         model: the scorer, as `accelerator` has made it.
         came_from: the directory that training began with; its tokenizer and origin are taken over.
+        whole: merge an adapter into its base, read anew, in float32, and save that.
     """
     scorer: ResponseLogps = accelerator.unwrap_model(model)
     weights = _gathered(scorer, model) if processes.sharded(accelerator) else None
     if not accelerator.is_main_process:
         return
+    adapted = lora.injected(scorer.model)
     with replacing(out) as temporary:
-        scorer.model.save_pretrained(temporary, state_dict=weights)
-        for pattern in (*TOKENIZER_FILES, ORIGIN):
-            for file in came_from.glob(pattern):
-                shutil.copyfile(file, temporary / file.name)
-        checksums.seal(temporary)
+        if adapted and whole:
+            with TemporaryDirectory() as place:
+                lora.save(scorer.model, weights, came_from, Path(place))
+                merged = adapters.merged(loading.load(came_from), Path(place))
+            merged.save_pretrained(temporary)
+        elif adapted:
+            lora.save(scorer.model, weights, came_from, temporary)
+        else:
+            scorer.model.save_pretrained(temporary, state_dict=weights)
+        _complete(temporary, came_from)
+
+
+def save_whole(model: PreTrainedModel, came_from: Path, out: Path) -> None:
+    """Save a model that was loaded, an adapter merged into its base for one.
+
+    Args:
+        came_from: the directory that it was loaded from; its tokenizer is taken over.
+    """
+    with replacing(out) as temporary:
+        model.save_pretrained(temporary)
+        write_json(temporary / ORIGIN, {"base_model": loading.origin(came_from)})
+        _complete(temporary, loading.tokenizer_of(came_from))
+
+
+def _complete(directory: Path, came_from: Path) -> None:
+    """Put tokenizer and origin beside a model, if it has none of its own, and seal it all."""
+    for pattern in (*TOKENIZER_FILES, ORIGIN):
+        for file in came_from.glob(pattern):
+            if not (directory / file.name).exists():
+                shutil.copyfile(file, directory / file.name)
+    checksums.seal(directory)
 
 
 def _gathered(scorer: ResponseLogps, model: nn.Module) -> Weights:

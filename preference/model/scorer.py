@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from preference.model import checks, layers, loading, probe
+from preference.core.params import Lora
+from preference.model import checks, layers, loading, lora, probe
 from preference.model.attention import rows
 from preference.model.batches import Batch
 from preference.model.logits import token_logps
@@ -58,17 +59,30 @@ class ResponseLogps(nn.Module):
 
 
 def open_model(
-    directory: Path, longest: int, session: Session, *, to_train: bool = False
+    directory: Path,
+    longest: int,
+    session: Session,
+    *,
+    to_train: bool = False,
+    adapters: Lora | None = None,
 ) -> ResponseLogps:
     """Load a model onto the device, with the shortcuts that are exact for it.
 
     Args:
         longest: tokens of the longest sequence that it will see.
         to_train: leave it to `training.loop.fit` to divide the weights among processes.
+        adapters: train these in place of the model's weights.
     """
+    accelerator, where = session.accelerator, f"{session.stage.partition('-')[0]}.lora"
+    if adapters:
+        lora.require_possible(adapters, accelerator, where)
     checksums.require_undamaged(directory)
-    accelerator = session.accelerator
-    model = loading.load(directory).to(accelerator.device)
+    quantized = bool(adapters and adapters.quantize)
+    model = (
+        lora.load_quantized(directory, accelerator)
+        if quantized
+        else loading.load(directory).to(accelerator.device)
+    )
     checks.require_length(model, longest)
     if to_train:
         # What is asked of the model after its training is refused before.
@@ -77,7 +91,10 @@ def open_model(
     if session.runtime.gradient_checkpointing:
         layers.checkpoint_gradients(model)
     scorer = ResponseLogps(model, PLAIN, loading.origin(directory))
-    if session.runtime.shortcuts:
+    # Nothing can be tried on weights of four bits. Adapters are linear, token by token.
+    if session.runtime.shortcuts and not quantized:
         granted = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
         scorer.take(processes.agreed(accelerator, granted))
+    if adapters:
+        lora.inject(model, adapters, session.params.seed, accelerator, where)
     return scorer if to_train else processes.divided(accelerator, scorer)

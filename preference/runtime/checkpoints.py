@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from preference.core.errors import first_line
@@ -30,7 +31,7 @@ from preference.store.text import write_json
 ROOT = Path(".checkpoints")
 KEPT = 2  # should the last one turn out damaged, there is the one before
 POSITION, CURVES, ARRAY = "position.json", "curves", "array.npy"
-VERSIONS = ("torch", "transformers", "accelerate", "numpy")
+VERSIONS = ("torch", "transformers", "accelerate", "peft", "numpy")
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,29 @@ class Checkpoints:
                 logging.warning("%s: checkpoint %s is damaged and passed over", self.stage, place)
             else:
                 yield place
+
+
+def hold_trained_only(model: nn.Module) -> None:
+    """Leave what is not trained out of a model's state, kept and taken back: it stays as it is.
+
+    Args:
+        model: the innermost one that is prepared; where all of it is trained, nothing changes.
+    """
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    if all(weight.requires_grad for weight in model.parameters()):
+        return
+
+    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+        for name in [n for n in state if n.startswith(prefix)]:
+            if name.removeprefix(prefix) not in trained:
+                del state[name]
+
+    def expect_less(module: nn.Module, keys: Any) -> None:
+        lacking = [n for n in keys.missing_keys if any(n.endswith(name) for name in trained)]
+        keys.missing_keys[:] = lacking
+
+    model.register_state_dict_post_hook(leave_out)
+    model.register_load_state_dict_post_hook(expect_less)
 
 
 def _key(accelerator: Accelerator, determined_by: Iterable[object], inputs: Iterable[Path]) -> str:

@@ -15,10 +15,10 @@ from torch import nn
 from preference.core.errors import InputError
 from preference.core.params import Optimization
 from preference.core.progress import bar
-from preference.model import cpu, probe
+from preference.model import cpu, lora, probe
 from preference.model.scorer import ResponseLogps
 from preference.objectives.objective import Task, step_metrics
-from preference.runtime import processes
+from preference.runtime import checkpoints, processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
 from preference.store.scores import Metrics
@@ -65,7 +65,7 @@ def fit(
         if not found:
             record.add_epoch(0, evaluate(update.model) if start is None else start)
         for epoch in range(position.epoch, math.ceil(plan.epochs)):
-            update.model.train(_dropout(settings, epoch))
+            _set_dropout(update.model, settings, epoch)
             # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
             with session.held():
                 steps = _steps(plan.items, plan.step_size, session.params.seed, epoch)
@@ -151,6 +151,7 @@ class _Update:
         cpu.accumulate_in_place(scorer.model, accelerator)
         self.model: nn.Module
         self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
+        checkpoints.hold_trained_only(scorer)
         torch.manual_seed(session.params.seed + accelerator.process_index)
 
     def step(self, loss: float, index: np.ndarray) -> Metrics:
@@ -183,10 +184,11 @@ def _require_exact(model: nn.Module, scorer: ResponseLogps, task: Task, session:
     Training was with them, so the evaluation alone cannot be saved, nor can checkpoints.
 
     Args:
-        model: the scorer, as `accelerator` has made it: sharded weights work in no other.
+        model: the scorer, as `accelerator` has made it: sharded weights work in no other, nor
+            those that are held in half precision.
     """
     accelerator, longest = session.accelerator, task.examples.longest
-    whole = not processes.sharded(accelerator)
+    whole = not (processes.sharded(accelerator) or lora.rounded(scorer))
     # Past autocast, which is wrapped around the scorer.
     run = partial(ResponseLogps.forward, scorer) if whole else model
     precision = "no" if whole else accelerator.mixed_precision
@@ -212,5 +214,6 @@ def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.nda
         yield order[start : start + step_size]
 
 
-def _dropout(settings: Optimization, epoch: int) -> bool:
-    return epoch == 0 if settings.dropout == "first-epoch" else settings.dropout
+def _set_dropout(model: nn.Module, settings: Optimization, epoch: int) -> None:
+    model.train(epoch == 0 if settings.dropout == "first-epoch" else settings.dropout)
+    lora.drop_out(model)

@@ -59,7 +59,7 @@ def _eight_bit() -> Any:
 
 
 def make(model: nn.Module, settings: Optimization, *, fused: bool) -> Optimizer:
-    """AdamW over all parameters of a model.
+    """AdamW over the parameters of a model that are trained.
 
     Args:
         fused: one pass over the parameters, where the optimizer has that.
@@ -78,8 +78,8 @@ def make(model: nn.Module, settings: Optimization, *, fused: bool) -> Optimizer:
 
 
 def _groups(model: nn.Module, settings: Optimization) -> list[dict[str, Any]]:
-    """All parameters, or matrices and those of one dimension, which then have no weight decay."""
-    parameters = list(model.parameters())
+    """Those that are trained, all or matrices apart from the others, which have no weight decay."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
     if settings.weight_decay_on == "all":
         return [{"params": parameters}]
     return [

@@ -95,6 +95,17 @@ def test_flat_has_the_leaf_keys_of_a_section_and_all_that_a_file_nests() -> None
     assert dict(sections.flat({"train": nested}))["train.options.gamma"] == 1.0
 
 
+def test_a_group_that_may_be_null_is_one_leaf() -> None:
+    train = params.Train.model_validate(PARAMS["train"] | {"lora": {"r": 4}})
+    found = dict(sections.flat(train, "train."))
+    assert list(found) == list(sections.leaf_keys(params.Train, "train."))
+    assert train.lora is not None
+    assert found["train.lora"] == train.lora.model_dump()
+    opened = set(sections.leaf_keys(params.Train, "train.", opened=True))
+    assert opened - set(found) == {f"train.lora.{name}" for name in params.Lora.model_fields}
+    assert set(found) - opened == {"train.lora"}
+
+
 class Group(sections.Section):
     one: int
     two: sections.Minority = 0.0

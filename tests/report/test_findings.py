@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from health_cases import DOTS, counts, run, said, settings, texts
 
+from preference.core.params import Lora
 from preference.evaluation.labelled import auc_interval
 from preference.report import health
 from preference.report.findings import Finding, Weight, repetition
@@ -160,6 +161,23 @@ def test_rates_for_random_weights_on_a_pretrained_base(base: str, doubted: bool)
     assert ("sft.learning_rate is 0.003, a rate for random weights" in found) == doubted
     assert ("train.learning_rate is 0.0005, a rate for random weights" in found) == doubted
     assert health.judge(run(base=base)).word == "Learned"
+
+
+@pytest.mark.parametrize(
+    ("sft", "train", "doubted"),
+    [(4.9e-3, 9e-4, (False, False)), (5e-3, 9e-4, (True, False)), (2e-4, 1e-3, (False, True))],
+)
+def test_by_lora_rates_are_ten_times_as_high(
+    sft: float, train: float, doubted: tuple[bool, bool]
+) -> None:
+    lora = Lora(r=16)
+    rates = {"sft__learning_rate": sft, "train__learning_rate": train}
+    asked = settings(sft__lora=lora, train__lora=lora, **rates)
+    found = texts(health.judge(run(base="owner/model@0123", asked=asked)), Weight.DOUBT)
+    said = tuple(f"{name}.learning_rate is" in found for name in ("sft", "train"))
+    assert said == doubted
+    usual = "Usual are 5e-6 to 5e-4, by LoRA, as in recipes/pretrained-7b-one-gpu.yaml"
+    assert (usual in found) == any(doubted)
 
 
 def test_a_beta_that_leaves_the_loss_where_it_was() -> None:

@@ -13,12 +13,15 @@ import sessions
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 from scorers import PACKED, Killed
 from settings import train
 from torch import Tensor, nn
 
 from preference.core import signals
 from preference.core.errors import InputError
+from preference.core.params import Lora
+from preference.model import lora
 from preference.model.scorer import ResponseLogps
 from preference.objectives import sft
 from preference.runtime.checkpoints import ROOT, Checkpoints
@@ -47,6 +50,7 @@ def fit(
     examples: int = 1,
     save: Callable[[nn.Module], None] = lambda model: None,
     choices: Mapping[str, object] = {},
+    adapters: Lora | None = None,
     **facts: object,
 ) -> dict[str, Tensor]:
     """Train two epochs of 3 steps with checkpoints; the trained weights."""
@@ -61,6 +65,8 @@ def fit(
 
     scorer = ResponseLogps(naive.gpt2(), PACKED)
     session = sessions.make(seed=3, minutes=minutes, determined_by=[sorted(facts.items())])
+    if adapters:
+        lora.inject(scorer.model, adapters, 3, session.accelerator, "sft.lora")
     with sessions.opened(session):
         loop.fit(
             scorer,
@@ -136,6 +142,25 @@ def test_a_run_of_so_many_steps_goes_on_to_the_same_end(
         fit(pairs, kill_at(step), choices=CHOICES, save=killed)
     assert same(fit(pairs, choices=CHOICES), expected)
     assert f"goes on after step {step - 1}, from" in caplog.text
+    assert written() == curves
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 6])
+def test_of_a_training_by_lora_the_adapter_alone_is_kept(step: int, pairs: Examples) -> None:
+    """And the run goes on with it where it was; with dropout of both kinds."""
+    asked = Lora(r=2, lora_dropout=0.3, target_modules="all-linear")
+    expected, curves = fit(pairs, adapters=asked), written()
+    assert any(tensor.any() for name, tensor in expected.items() if "lora_B" in name)
+    with pytest.raises(Killed):
+        fit(pairs, kill_at(step), adapters=asked)
+    for place in ROOT.glob("test/*/*"):
+        stored = load_file(place / "model.safetensors")
+        assert stored.keys() == expected.keys()
+        moments = torch.load(place / "optimizer.bin")["state"]
+        sizes = sorted(moment["exp_avg"].numel() for moment in moments.values())
+        assert sizes == sorted(tensor.numel() for tensor in stored.values())
+    assert all("lora_" in name for name in expected)
+    assert same(fit(pairs, adapters=asked), expected)
     assert written() == curves
 
 

@@ -114,7 +114,7 @@ def push(place: Path, hub: str, monkeypatch: pytest.MonkeyPatch, *, private: boo
     monkeypatch.setattr(constants, "ENDPOINT", hub)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_for_tests")
-    return publish.push(REPO, publish.contents(REPO), private=private)
+    return publish.push(REPO, publish.contents(REPO, publish.POLICY), private=private)
 
 
 def card(place: Path) -> bytes:

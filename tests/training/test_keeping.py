@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from preference.core.params import Lora
+from preference.model import loading, lora
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store import checksums
@@ -65,6 +67,24 @@ def test_an_interrupted_run_knows_its_best_epoch() -> None:
     again = Keeper(sessions.make(minutes=0), Path("base"), Path("out"), best=True)
     again.finish(epochs(again, (0.6, 1.0)))
     assert kept() == 2
+
+
+def test_of_adapters_the_best_one_is_kept() -> None:
+    """With the name of its base, wherever it waited."""
+    session = sessions.make()
+    scorer = ResponseLogps(naive.gpt2(), Abilities("plain", bare_output=False))
+    lora.inject(scorer.model, Lora(r=2), 0, session.accelerator, "train.lora")
+    keeper = Keeper(session, Path("base"), Path("out"), best=True)
+    for number, accuracy in enumerate((0.5, 0.7, 0.6), start=1):
+        for name, weight in scorer.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.constant_(weight, float(number))
+        keeper.judged(scorer, {"pair_acc": accuracy, "loss": 1.0})
+    keeper.finish(scorer)
+    assert checksums.differing(Path("out")) == []
+    stored = load_file("out/adapter_model.safetensors")
+    assert {float(t.mean()) for name, t in stored.items() if "lora_B" in name} == {2.0}
+    assert loading.base_of(Path("out")) == Path("base")
 
 
 def test_without_an_epoch_the_model_is_what_it_was() -> None:
