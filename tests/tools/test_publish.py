@@ -17,6 +17,7 @@ from huggingface_hub import constants
 
 from preference.core.errors import InputError
 from tools import publish
+from tools.policy import POLICY
 
 REPO = "some-one/my.model_1"
 FILES = (
@@ -114,7 +115,7 @@ def push(place: Path, hub: str, monkeypatch: pytest.MonkeyPatch, *, private: boo
     monkeypatch.setattr(constants, "ENDPOINT", hub)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_for_tests")
-    return publish.push(REPO, publish.contents(REPO, publish.POLICY), private=private)
+    return publish.push(REPO, publish.contents(REPO, POLICY), private=private)
 
 
 def card(place: Path) -> bytes:
