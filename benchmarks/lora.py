@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import workload
 from preference.core import params
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import lora
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps

@@ -8,7 +8,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference.core import params, stage
+from preference.core import optimization, params, stage
 from preference.evaluation.metrics import both_ways
 from preference.evaluation.scoring import score
 from preference.model import saving, scorer
@@ -31,7 +31,7 @@ def main(args: Namespace) -> None:
         optimizers.require(run.accelerator, sft=settings.sft, train=settings.train)
         lora, longest = settings.sft.lora, max(train.longest, judged.longest)
         model = scorer.open_model(BASE, longest, run, to_train=True, adapters=lora)
-        if unsuited := params.warning_of_rate("sft", settings.sft, model.base_model):
+        if unsuited := optimization.warning_of_rate("sft", settings.sft, model.base_model):
             logging.warning("%s", unsuited)
         loop.fit(
             model,

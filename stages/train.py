@@ -8,7 +8,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from preference.core import params, stage
+from preference.core import optimization, params, stage
 from preference.evaluation.metrics import log_ratio_intervals, pair_metrics
 from preference.evaluation.scoring import score
 from preference.model import scorer
@@ -46,7 +46,7 @@ def main(args: Namespace) -> None:
         longest, lora = max(train.longest, judged.longest), settings.train.lora
         model = scorer.open_model(SFT, longest, run, to_train=True, adapters=lora)
         keeper = Keeper(run, SFT, OUT, best=settings.train.keep == "best")
-        if unsuited := params.warning_of_rate("train", settings.train, model.base_model):
+        if unsuited := optimization.warning_of_rate("train", settings.train, model.base_model):
             logging.warning("%s", unsuited)
         loop.fit(
             model,

@@ -4,9 +4,9 @@ from typing import Literal
 
 import data_helpers
 
+from preference.core.optimization import Optimization
 from preference.core.params import (
     Model,
-    Optimization,
     Params,
     Reference,
     Report,

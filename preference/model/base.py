@@ -12,7 +12,8 @@ from tokenizers.models import BPE
 
 from preference.core.errors import InputError
 from preference.core.files import replacing
-from preference.core.params import RANDOM_WEIGHTS, Model, Scratch
+from preference.core.optimization import RANDOM_WEIGHTS
+from preference.core.params import Model, Scratch
 from preference.core.paths import located
 from preference.model import checks, gguf, loading, tokenizer
 from preference.store import checksums

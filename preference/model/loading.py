@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from preference.core import hub
 from preference.core.errors import InputError, first_line, is_full_disk, one_line
-from preference.core.params import RANDOM_WEIGHTS
+from preference.core.optimization import RANDOM_WEIGHTS
 from preference.core.paths import located
 from preference.core.pins import require_commit
 from preference.model import adapters, checks, layers, weights

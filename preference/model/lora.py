@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_bitsandbytes_available
 
 from preference.core.errors import InputError, one_line
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import adapters, loading
 from preference.model.probe import AUTOCAST
 from preference.model.weights import read_object

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import checks, layers, loading, lora, probe
 from preference.model.attention import rows
 from preference.model.batches import Batch

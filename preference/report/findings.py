@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from preference.core.params import Params, warning_of_rate
+from preference.core.optimization import warning_of_rate
+from preference.core.params import Params
 from preference.evaluation.intervals import share_interval
 from preference.evaluation.labelled import auc_interval
 from preference.objectives.objective import Objective

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from preference.core.errors import InputError
-from preference.core.params import Optimization
+from preference.core.optimization import Optimization
 from preference.core.progress import bar
 from preference.model import cpu, lora, probe
 from preference.model.scorer import ResponseLogps

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from preference.core.errors import InputError, first_line
-from preference.core.params import Optimization
+from preference.core.optimization import Optimization
 from preference.runtime import processes
 
 EIGHT_BIT = "adamw_8bit"

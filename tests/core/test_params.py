@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from data_helpers import PARAMS, refused_params, refused_value, write_params
 
-from preference.core import data_params, params, sections
+from preference.core import data_params, optimization, params, sections
 
 
 def test_a_valid_file_loads_with_its_values_and_the_defaults(tmp_path: Path) -> None:
@@ -109,18 +109,6 @@ def test_steps_that_would_cut_a_pair_are_refused(tmp_path: Path) -> None:
     assert params.load(write_params(tmp_path / "params.yaml", even)).train.batch_size == 5
 
 
-@pytest.mark.parametrize("stage", ["sft", "train"])
-def test_steps_of_no_epoch_are_refused(tmp_path: Path, stage: str) -> None:
-    path = tmp_path / "params.yaml"
-    none: dict[str, object] = {f"{stage}.epochs": 0}
-    message = refused_params(write_params(path, none | {f"{stage}.max_steps": 5}))
-    assert message == (
-        f"{path}: {stage}: max_steps: 5 asks for steps, and epochs: 0 for none; raise epochs, or "
-        "set max_steps to null"
-    )
-    assert params.load(write_params(path, none)).sft.max_steps is None
-
-
 def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     asked: dict[str, object] = {"gamma": 1, "alpha": 0.5}
@@ -183,43 +171,6 @@ def test_margins_are_asked_for_only_where_the_objective_takes_them(
     assert "gives pairs margins, which ipo has no use for" in message
 
 
-def test_lora_has_the_names_and_defaults_of_pefts_own_config() -> None:
-    from peft import LoraConfig
-
-    own = LoraConfig()
-    for name, value in params.Lora().model_dump(exclude={"quantize"}).items():
-        assert getattr(own, name) == value, name
-
-
-@pytest.mark.parametrize("value", [None, {}, {"r": 4, "target_modules": ["q_proj", "v_proj"]}])
-def test_lora_is_a_group_or_null(tmp_path: Path, value: dict[str, object] | None) -> None:
-    path = write_params(tmp_path / "params.yaml", {"train.lora": value})
-    asked = None if value is None else params.Lora.model_validate(value)
-    assert params.load(path).train.lora == asked
-    assert params.load(path).sft.lora is None
-
-
-LORAS: dict[str, tuple[object, str]] = {
-    "another name": (
-        {"alpha": 16},
-        "train.lora.alpha: unknown key; did you mean train.lora.lora_alpha?",
-    ),
-    "no group": (16, "train.lora: input should be a valid dictionary or instance of Lora"),
-    "no rank": ({"r": 0}, "train.lora.r: input should be greater than or equal to 1 (it is 0)"),
-    "all is dropped": ({"lora_dropout": 1.0}, "train.lora.lora_dropout: input should be less"),
-    "no modules": ({"target_modules": []}, "train.lora.target_modules: "),
-    "a pattern": ({"target_modules": "q.*"}, "train.lora.target_modules: "),
-    "other bits": ({"quantize": "8bit"}, "train.lora.quantize: input should be '4bit'"),
-}
-
-
-@pytest.mark.parametrize("case", LORAS)
-def test_what_lora_does_not_take_is_refused_by_its_key(tmp_path: Path, case: str) -> None:
-    value, message = LORAS[case]
-    told = refused_value(tmp_path, "train.lora", value).splitlines()
-    assert all(f"params.yaml: {message}" in line for line in told), told
-
-
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_four_bits_on_another_device_than_a_gpu_are_refused(tmp_path: Path, device: str) -> None:
     changes: dict[str, object] = {"sft.lora": {"quantize": "4bit"}, "runtime.device": device}
@@ -269,10 +220,10 @@ def test_defaults_of_tracked_params_stay() -> None:
     assert data_params.Splits().model_dump() == {"train": "train", "test": "test"}
     assert set(data_params.Columns().model_dump().values()) == {None}
     assert params.Train.model_fields["keep"].default == "last"
-    fields = params.Optimization.model_fields
+    fields = optimization.Optimization.model_fields
     assert {name: fields[name].default for name in OPTIMIZATION} == OPTIMIZATION
-    assert params.Optimization.model_fields["lora"].default is None
-    assert params.Lora().model_dump() == {
+    assert optimization.Optimization.model_fields["lora"].default is None
+    assert optimization.Lora().model_dump() == {
         "r": 8,
         "lora_alpha": 8,
         "lora_dropout": 0.0,

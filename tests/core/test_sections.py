@@ -6,7 +6,7 @@ import pytest
 from data_helpers import PARAMS, refused_params, refused_value, write_params
 from pydantic import ValidationError
 
-from preference.core import params, sections
+from preference.core import optimization, params, sections
 
 
 def test_leaf_keys_name_every_leaf_once() -> None:
@@ -102,7 +102,7 @@ def test_a_group_that_may_be_null_is_one_leaf() -> None:
     assert train.lora is not None
     assert found["train.lora"] == train.lora.model_dump()
     opened = set(sections.leaf_keys(params.Train, "train.", opened=True))
-    assert opened - set(found) == {f"train.lora.{name}" for name in params.Lora.model_fields}
+    assert opened - set(found) == {f"train.lora.{name}" for name in optimization.Lora.model_fields}
     assert set(found) - opened == {"train.lora"}
 
 

@@ -21,7 +21,7 @@ from transformers import BloomConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, 
 from transformers import PreTrainedModel as Model
 
 from preference.core.errors import InputError
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import batches, layers, loading, lora, saving
 from preference.model.batches import Layout
 from preference.model.probe import PLAIN, Abilities

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from health_cases import DOTS, counts, run, said, settings, texts
 
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.evaluation.labelled import auc_interval
 from preference.report import health
 from preference.report.findings import Finding, Weight, repetition

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from preference.core import signals
 from preference.core.errors import InputError
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import lora
 from preference.model.scorer import ResponseLogps
 from preference.objectives import sft

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from preference.core.params import Lora
+from preference.core.optimization import Lora
 from preference.model import loading, lora
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps

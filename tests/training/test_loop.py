@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from preference.core.errors import InputError
-from preference.core.params import Optimization, Train
+from preference.core.optimization import Optimization
+from preference.core.params import Train
 from preference.model import batches, loading
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
