@@ -588,6 +588,15 @@ def test_every_published_row_has_a_command_whose_run_it_is_compared_with() -> No
     assert tested == set(range(len(values.rows)))
 
 
+def test_a_part_of_an_epoch_is_none() -> None:
+    """As where `train.max_steps` ended the second."""
+    margins = {name: hits(500, 1000) for name in ("baseline", "sft", "final")}
+    found = judge(published.read("gpt2-hh-rlhf", DIRECTORY), RUN, margins, {1.0: 0.52, 1.5: 0.9})
+    one, two = (next(v for v in found if v.row.epoch == epoch) for epoch in (1, 2))
+    assert one.measured == 0.52
+    assert (two.word, two.reason) == (Word.INCOMPARABLE, "the curves of this run have no epoch 2")
+
+
 def test_the_published_values_by_epoch_are_those_of_the_page() -> None:
     """And the last of them is the row at the end of training."""
     rows = published.read("gpt2-hh-rlhf", DIRECTORY).rows
