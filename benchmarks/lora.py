@@ -44,7 +44,6 @@ SHAPE = {
 WAYS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "all weights": ("fp32", None),
     "LoRA": ("fp32", {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}),
-    "all weights, bf16": ("bf16", None),
     "LoRA, bf16": ("bf16", {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}),
 }
 
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=2000)
     parser.add_argument("--width", type=int, default=SHAPE["hidden_size"], help="for a quick try")
-    parser.add_argument("--tokens", type=int, default=64, help="of a pair; its prompt has half")
+    parser.add_argument("--tokens", type=int, default=16, help="of a pair; its prompt has half")
     parser.add_argument("--out", type=Path, default=HERE / "lora.json", help="file to write")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -75,3 +75,39 @@ def test_the_committed_table_is_that_of_the_committed_results() -> None:
     page = (workload.ROOT / "benchmarks" / "README.md").read_text()
     results = Path(workload.ROOT / "benchmarks" / "results.json")
     assert table.inserted(page, json.loads(results.read_text())) == page
+
+
+WAYS = ("all weights", "LoRA", "LoRA, bf16")
+
+
+@pytest.mark.long
+def test_the_memory_of_a_step_is_measured_each_way(tmp_path: Path) -> None:
+    size = ("--layers", "1", "--width", "64", "--vocabulary", "100", "--out", str(tmp_path / "out"))
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.lora", *size],
+        env=workload.environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "out").read_text())
+    # Two norms of a layer and the last one, embedding and output layer, keys of 8 heads out of 32.
+    layer = 2 * 64 * 64 + 2 * 64 * 16 + 3 * 64 * 224
+    whole = 2 * 100 * 64 + 3 * 64 + layer
+    added = 16 * (2 * (64 + 64) + 2 * (64 + 16) + 3 * (64 + 224))
+    assert [found[way]["weights"] for way in WAYS] == [whole, whole + added, whole + added]
+    assert [found[way]["trained"] for way in WAYS] == [whole, added, added]
+    held = [4 * whole, 4 * (whole + added)]
+    halved = held[1] - 2 * (layer + 100 * 64)
+    assert [found[way]["held_bytes"] for way in WAYS] == [*held, halved]
+    assert all(found[way]["peak_bytes"] > 1e8 for way in WAYS)
+
+
+def test_the_memory_that_docs_show_is_what_was_measured() -> None:
+    found = json.loads((workload.ROOT / "benchmarks/lora.json").read_text())
+    page = (workload.ROOT / "docs/model.md").read_text()
+    for way in WAYS:
+        trained, held, peak = (found[way][key] for key in ("trained", "held_bytes", "peak_bytes"))
+        row = f"| {way} | {trained:,} | {held / 1e9:.2f} GB | {peak / 1e9:.2f} GB |"
+        assert row in page, row
