@@ -102,9 +102,8 @@ DDP = ["accelerate.commands.launch", "--config_file", str(RECIPES / "ddp.yaml"),
 FSDP = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "tests/sharded.py"]
 
 
-@pytest.mark.parametrize(
-    "launch", [DDP, pytest.param(FSDP, marks=pytest.mark.long)], ids=["ddp", "fsdp"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("launch", [DDP, FSDP], ids=["ddp", "fsdp"])
 def test_two_processes_give_what_one_gives(launch: list[str], by_lora: Path) -> None:
     expected, curve = load_file("models/policy/adapter_model.safetensors"), losses()
     paths = f"{by_lora}{os.pathsep}{project.ROOT / 'tests'}"

@@ -15,7 +15,8 @@ def test_results_are_kept_whole_and_without_the_datas_texts(another: Path) -> No
     assert _keep(another, "first-run") == ""
     kept = another / "results/first-run"
     names = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
-    metrics = {f"metrics/{name}.json" for name in ("baseline", "final", "prepare", "sft")}
+    made = ("baseline", "final", "prepare", "samples", "sft")
+    metrics = {f"metrics/{name}.json" for name in made}
     files = {"answers.md", "chart.svg", "comparison.json", "params.yaml", "table.md"}
     assert names == files | metrics
     for name in ("table.md", "chart.svg", "metrics/final.json"):

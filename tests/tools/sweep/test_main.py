@@ -44,6 +44,7 @@ def of(directory: Path, name: str) -> dict[str, float]:
     return json.loads(project.git(directory, "show", f"{reference}:results/metrics/final.json"))
 
 
+@pytest.mark.long
 def test_a_real_sweep_reuses_what_is_there(another: Path, tmp_path: Path) -> None:
     # The stages' results are not in git yet, and there are changes, staged and not.
     write_study(another, "train.label_noise", 0.0, 0.5)

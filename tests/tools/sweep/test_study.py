@@ -200,8 +200,11 @@ def test_a_screen_of_objectives() -> None:
     assert shown.view == "screen"
     asked = {variant.settings["train.objective"] for variant in found}
     assert asked == set(params.OBJECTIVES)
-    # Nothing but training differs, so that all share a reference.
-    assert all(key.startswith("train.") for variant in found for key in variant.settings)
+    # Nothing but training differs, so that all share a reference, but for what needs more of it.
+    keys = {key for variant in found for key in variant.settings}
+    assert {key for key in keys if not key.startswith("train.")} == {"reference.train"}
+    scored = {(v.settings["train.objective"], v.settings["reference.train"]) for v in found}
+    assert {name for name, what in scored if what != "responses"} == {"kto_kl"}
 
 
 @pytest.mark.parametrize(
