@@ -244,7 +244,24 @@ def test_stage_tracks_exactly_the_params_that_it_reads(
     assert {key for key in found if not key.startswith("runtime.")} == tracked(name)
 
 
-@pytest.mark.parametrize("key", RERUNS)
+def test_each_param_affects_the_stages_that_track_it_and_what_follows(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished)
+    repo = Repo()
+    for key, (_, expected) in RERUNS.items():
+        assert affected(repo, {name for name in STAGES if key in tracked(name)}) == expected, key
+
+
+# DVC's own word takes a second each: here of one param a section, and of all where there is time.
+FIRST = {key.partition(".")[0]: key for key in reversed(RERUNS)}.values()
+ASKED = [
+    key if key in {*FIRST, "train.objective"} else pytest.param(key, marks=pytest.mark.long)
+    for key in RERUNS
+]
+
+
+@pytest.mark.parametrize("key", ASKED)
 def test_changed_param_affects_its_readers_and_what_follows(
     key: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Odd and broken data: right pairs, or counted by reason, or refused by file and row.
 
-FUZZ_EXAMPLES sets how many examples all of these take together (default 2,400).
+FUZZ_EXAMPLES sets how many examples all of these take together (default 1,200).
 """
 
 import gzip
@@ -32,7 +32,7 @@ from preference.data.sources import registry
 from preference.store import examples
 from preference.store.tables import RAW
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2400"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1200"))
 MAX_LENGTH = 24
 
 

@@ -254,6 +254,7 @@ def test_adapters_and_a_tokenizer_with_one_more_token_are_evaluated(
     assert swapped["reward"] == pytest.approx(-expected["reward"], abs=1e-5)
 
 
+@pytest.mark.long
 def test_own_files_and_a_directory_with_only_config_and_tokenizer(another: Path) -> None:
     own = another / "own"
     own.mkdir()

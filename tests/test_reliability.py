@@ -45,6 +45,7 @@ def test_two_clones_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     assert "models/policy" in lock(other)["train"]
 
 
+@pytest.mark.long
 def test_kto_gives_the_same_bytes_again(finished: Path, tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):

@@ -174,11 +174,20 @@ def test_the_keyboard_moves_through_the_pairs(browser: Browser, tmp_path: Path) 
             assert found.get_attribute(f"#{active}", "aria-selected") == "true"
 
 
+def loading(found: Page) -> float:
+    """Seconds that the page's own thread is at work to load it, whatever else the machine does."""
+    session = found.context.new_cdp_session(found)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    found.reload()
+    found.wait_for_selector("html[data-ready=true]")
+    measured = session.send("Performance.getMetrics")["metrics"]
+    return sum(metric["value"] for metric in measured if metric["name"] == "TaskDuration")
+
+
 def seconds_of(browser: Browser, file: Path, count: int) -> dict[str, float]:
     """How long it takes to open a page of so many pairs, to search in it and to sort it."""
-    began = time.perf_counter()
     with opened(browser, file) as found:
-        seconds = {"open": time.perf_counter() - began}
+        seconds = {"open": loading(found)}
         assert found.locator("#list .row").count() < 40
         acts: dict[str, Callable[[], object]] = {
             "search": lambda: found.fill("#search", f"number {count - 1} "),
@@ -200,6 +209,7 @@ def test_thousands_of_pairs_stay_fluent(count: int, browser: Browser, tmp_path: 
     tries: list[dict[str, float]] = []
     while len(tries) < 3 and not (tries and max(tries[-1].values()) < 2):
         tries.append(seconds_of(browser, file, count))
+    assert tries[-1]["open"] < 1, tries
     assert max(tries[-1].values()) < 2, tries
 
 

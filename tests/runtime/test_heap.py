@@ -60,7 +60,13 @@ def test_a_block_fits_the_hole_that_one_of_its_size_left() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an allocator setting of glibc")
-@pytest.mark.parametrize(("given", "found"), [({}, heap.TUNABLES), ({"GLIBC_TUNABLES": "x"}, "x")])
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, heap.TUNABLES),
+        pytest.param({"GLIBC_TUNABLES": "x"}, "x", marks=pytest.mark.long),
+    ],
+)
 def test_a_stage_that_trains_starts_anew_with_its_tunables(
     given: dict[str, str], found: str
 ) -> None:

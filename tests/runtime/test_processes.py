@@ -101,6 +101,7 @@ def test_sharded_weights_give_what_whole_ones_give(
     compare(another, finished)
 
 
+@pytest.mark.long
 def test_error_is_told_once(another: Path) -> None:
     (another / "data/prepared/test.parquet").unlink()
     done = project.run(
