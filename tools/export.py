@@ -20,7 +20,7 @@ from preference.model import loading
 from preference.store import checksums
 from preference.store.text import write_text
 from tools import to_gguf
-from tools.policy import CARD, POLICY, README, card, outdated
+from tools.policy import CARD, README, card, located, outdated, require_new, show
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FORMATS = ("safetensors", "gguf")
@@ -80,22 +80,9 @@ def with_card() -> bool:
     return not wrong
 
 
-def require_new(to: str) -> Path:
-    """Refuse a place where something is."""
-    path = Path(to)
-    if not to or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
-        raise InputError(
-            f"TO={to}: name a directory that does not exist yet, or is empty; nothing is "
-            "written over"
-        )
-    return path
-
-
 def main(args: Namespace) -> None:
     to = require_new(args.to)
-    if not args.model and not POLICY.is_dir():
-        raise InputError(f"{POLICY}: no such directory; run make repro, or name another MODEL")
-    directory = loading.locate_pinned(args.model or str(POLICY), "--model")
+    directory = located(args.model)
     checksums.require_undamaged(directory)
     described = not args.model and with_card()
     with replacing(to) as temporary:
@@ -103,8 +90,7 @@ def main(args: Namespace) -> None:
         write(directory, temporary, args.format, args.dtype)
         if described:
             write_text(temporary / README, card(to.resolve().name))
-    for file in sorted(to.iterdir()):
-        print(f"{file.stat().st_size:>16,} {file}")
+    show(to)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from preference.core import stage
 from preference.core.errors import InputError
 from preference.model import adapters, loading, saving
 from preference.store import checksums
-from tools.export import require_new
-from tools.policy import POLICY
+from tools.policy import located, require_new, show
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -24,15 +23,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> None:
     to = require_new(args.to)
-    if not args.model and not POLICY.is_dir():
-        raise InputError(f"{POLICY}: no such directory; run make repro, or name another MODEL")
-    directory = loading.locate_pinned(args.model or str(POLICY), "--model")
+    directory = located(args.model)
     if not adapters.found(directory):
         raise InputError(f"{directory}: a whole model already, with nothing to merge; copy it")
     checksums.require_undamaged(directory)
     saving.save_whole(loading.load(directory), directory, to)
-    for file in sorted(to.iterdir()):
-        print(f"{file.stat().st_size:>16,} {file}")
+    show(to)
 
 
 if __name__ == "__main__":

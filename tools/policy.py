@@ -61,6 +61,34 @@ def verdict(force: bool) -> str:
     return word
 
 
+def located(model: str | None) -> Path:
+    """Where a model is that was named, or the policy.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not model and not POLICY.is_dir():
+        raise InputError(f"{POLICY}: no such directory; run make repro, or name another MODEL")
+    return loading.locate_pinned(model or str(POLICY), "--model")
+
+
+def require_new(to: str) -> Path:
+    """Refuse a place where something is."""
+    path = Path(to)
+    if not to or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise InputError(
+            f"TO={to}: name a directory that does not exist yet, or is empty; nothing is "
+            "written over"
+        )
+    return path
+
+
+def show(to: Path) -> None:
+    """Print what was written, with its size."""
+    for file in sorted(to.iterdir()):
+        print(f"{file.stat().st_size:>16,} {file}")
+
+
 def card(name: str) -> str:
     """The card of the policy as the README of what is handed on.
 
