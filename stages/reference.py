@@ -8,6 +8,7 @@ from preference.core.files import replacing
 from preference.evaluation.scoring import score
 from preference.model.scorer import open_model
 from preference.objectives.mismatched import mismatched
+from preference.objectives.public_length import to_public_length
 from preference.runtime import session
 from preference.store import examples, scores
 
@@ -23,6 +24,8 @@ def main(args: Namespace) -> None:
     elif settings.reference.train == "mismatched":
         determined_by.append(settings.seed)
         splits["mismatched"] = mismatched(splits["train"], settings.seed)
+    elif settings.reference.train == "public_length":
+        splits["public_length"] = to_public_length(splits["train"])
     with session.opened("reference", settings, [PREPARED, MODEL], determined_by) as run:
         scorer = open_model(MODEL, max(split.longest for split in splits.values()), run)
         found = {

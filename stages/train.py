@@ -32,7 +32,7 @@ def main(args: Namespace) -> None:
         logging.info("%s", spare)
     reference = scores.read(REFERENCE / files[1])
     anchors = scores.read(REFERENCE / files[0]) if objective.reference else None
-    apart = scores.read(REFERENCE / "mismatched.parquet") if objective.mismatched else None
+    beside = objective.beside and scores.read(REFERENCE / f"{objective.beside}.parquet")
 
     def metrics(policy: Scores) -> Metrics:
         own = objective.against_reference(policy, reference, settings.train, normalize)
@@ -50,7 +50,7 @@ def main(args: Namespace) -> None:
             logging.warning("%s", unsuited)
         loop.fit(
             model,
-            task(train, anchors, settings, apart),
+            task(train, anchors, settings, beside),
             settings.train,
             run,
             curves=CURVES,

@@ -119,7 +119,7 @@ class LabelledStep:
         batch = Batch(sums / by, self.reference / by, self.desirable, sums, tokens)
         scored = replace(batch, policy=self.apart[0] / by, reference=self.apart[1] / by)
         with torch.no_grad():
-            found = scored if objective.mismatched else batch
+            found = scored if objective.beside == "mismatched" else batch
             return batch.given(objective.statistic(found) if objective.statistic else None)
 
 
@@ -194,12 +194,30 @@ def as_trl_has_it(
         agree(loss_of(name, batch, beta, asked), theirs, step, rtol)
 
 
+def length_desensitized_as_trl_has_it(name: str, alpha: float, beta: float = 0.7) -> None:
+    """A loss of scores whose tokens beyond the shorter response's length count alpha."""
+    step, asked = random_step(), {"alpha": alpha}
+    place, shorter = step.mask.cumsum(1), step.tokens.min(1).values.repeat(2)
+    assert (step.tokens[:, 0] != step.tokens[:, 1]).any()
+    whole = torch.ones_like(step.logps)
+    weighed = step.logps * torch.where(place > shorter[:, None], alpha * whole, whole)
+    sums = torch.stack(weighed.sum(1).chunk(2), dim=1)
+    batch = batch_of(name, sums, step.reference, step.tokens, normalize=True)
+    theirs = _peer_loss(step, ["sigmoid"], beta, [1.0], asked, ld_alpha=alpha)
+    agree(loss_of(name, batch, beta, asked), theirs, step)
+
+
 def _peer_loss(
-    step: Step, kinds: list[str], beta: float, weights: list[float], options: Options
+    step: Step,
+    kinds: list[str],
+    beta: float,
+    weights: list[float],
+    options: Options,
+    ld_alpha: float | None = None,
 ) -> Tensor:
     from trl import DPOTrainer
 
-    trainer = MagicMock(beta=beta, loss_types=kinds, loss_weights=weights, ld_alpha=None)
+    trainer = MagicMock(beta=beta, loss_types=kinds, loss_weights=weights, ld_alpha=ld_alpha)
     trainer.label_smoothing = options.get("label_smoothing", 0.0)
     trainer.args.discopop_tau = options.get("tau", 0.05)
     trainer.f_divergence_type = "reverse_kl"

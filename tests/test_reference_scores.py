@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from preference.core import params
 from preference.objectives.mismatched import mismatched
+from preference.objectives.public_length import to_public_length
 from preference.store import examples, scores
 
 KEPT = Path("data/reference")
@@ -48,6 +49,29 @@ def test_kto_with_its_kl_term_is_trained_with_mismatched_combinations(
     losses = 1 / (1 + np.exp(np.where(desirable, reward, -reward)))
     assert final["loss"] == pytest.approx(losses.mean(), rel=1e-3)
     assert final["desired_reward"] > final["undesired_reward"]
+
+
+def test_ld_dpo_is_trained_with_responses_cut_to_the_shorter_one(
+    another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(another)
+    before = kept()
+    changes = {"train.objective": "ld_dpo", "reference.train": "public_length", "train.epochs": 1}
+    project.set_params(another, changes | {"train.beta": 0.1, "train.options": {"alpha": 0.4}})
+    run("reference", "train", "final_eval")
+    after = kept()
+    assert set(after) - set(before) == {"public_length"}
+    assert all(after[name] == before[name] for name in before)
+    cut = to_public_length(examples.read(Path("data/prepared/train.parquet")))
+    loaded = AutoModelForCausalLM.from_pretrained("models/sft").eval()
+    found = scores.read(KEPT / "public_length.parquet")
+    np.testing.assert_allclose(found.logps, naive.score(loaded, cut).logps, rtol=1e-4)
+    # The metrics are of whole test responses, of sums.
+    (policy, _), (reference, _) = naive_scores(another, "policy"), naive_scores(another, "sft")
+    reward = 0.1 * np.subtract(*(policy - reference).reshape(-1, 2).T)
+    final = metrics(another, "final")
+    assert final["reward"] == pytest.approx(reward.mean(), rel=1e-3)
+    assert final["loss"] == pytest.approx(np.log1p(np.exp(-reward)).mean(), rel=1e-3)
 
 
 def test_what_needs_no_reference_trains_without_it(

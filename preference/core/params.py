@@ -61,10 +61,14 @@ class Sft(Optimization):
     turns: Literal["last", "all"]
 
 
+Scored = Literal["responses", "none", "mismatched", "public_length"]
+
+
 class Reference(Section):
     # What of the training data has scores; metrics need those of the other splits in any case.
     # mismatched: the responses, and each behind another prompt, to estimate a KL divergence from.
-    train: Literal["responses", "none", "mismatched"]
+    # public_length: the responses, and each cut to the length of the shorter one of its pair.
+    train: Scored
 
 
 class Kto(Section):
@@ -168,22 +172,32 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _options_are_the_objectives(self) -> "Params":
+        """Without options nothing of an objective is imported."""
+        asked, objective = self.train.options, self.train.objective
+        if not asked:
+            return self
+        known = _objective(objective).options
+        if not known.model_fields:
+            raise ValueError(f"train.options: {objective} has none; leave it empty: {{}}")
+        try:
+            known.model_validate(asked)
+        except ValidationError as error:
+            raise ValueError("\n".join(problems(error, known, "train.options."))) from None
+        return self
+
+    @model_validator(mode="after")
     def _reference_has_what_the_objective_needs(self) -> "Params":
-        """Of the default, nothing of an objective is imported that does not speak of mismatches."""
+        """Nothing of an objective is imported that the default suffices for: it takes long."""
         scored, name = self.reference.train, self.train.objective
         loss = (LOSSES / f"{name}.py").read_text(encoding="utf-8")
-        if scored == "mismatched" or (scored == "responses" and "mismatched" not in loss):
+        if scored == "responses" and "beside=" not in loss:
             return self
         objective = _objective(name)
-        if objective.mismatched:
+        if lacking := objective.lacks(scored):
             raise ValueError(
-                f"reference.train: {scored} leaves out the mismatched combinations of prompts and "
-                f"responses that {name} estimates a KL divergence from; set it to mismatched"
-            )
-        if objective.reference and scored == "none":
-            raise ValueError(
-                f"reference.train: none leaves out the reference's scores that {name} compares "
-                "with; set it to responses"
+                f"reference.train: {scored} leaves out {lacking}, whose scores {name} compares "
+                f"with; set it to {objective.scored}"
             )
         return self
 
@@ -210,21 +224,6 @@ class Params(Section):
                     f"{name}.lora.quantize: {quantize} needs a CUDA GPU, and runtime.device is "
                     f"{self.runtime.device}; set it to auto, or quantize to null"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _options_are_the_objectives(self) -> "Params":
-        """Without options nothing of an objective is imported."""
-        asked, objective = self.train.options, self.train.objective
-        if not asked:
-            return self
-        known = _objective(objective).options
-        if not known.model_fields:
-            raise ValueError(f"train.options: {objective} has none; leave it empty: {{}}")
-        try:
-            known.model_validate(asked)
-        except ValidationError as error:
-            raise ValueError("\n".join(problems(error, known, "train.options."))) from None
         return self
 
 

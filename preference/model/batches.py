@@ -61,6 +61,8 @@ class Batch:
         shared: whether some row holds more than one response.
         lengths: positions that each packed row takes, the last one may be nothing but padding;
             none where rows are not packed.
+        weights: (scored,), float32; how much each scored token counts in its response's sum; None
+            where all count alike.
     """
 
     input_ids: Tensor
@@ -72,6 +74,7 @@ class Batch:
     counts: Tensor
     shared: bool
     lengths: tuple[int, ...] = ()
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         tensors: dict[str, Any] = {
@@ -163,7 +166,19 @@ def make(examples: Examples, items: Sequence[np.ndarray], layout: Layout) -> Bat
         counts=torch.tensor(counts),
         shared=any(len(responses) > 1 for _, responses in rows),
         lengths=tuple(lengths.tolist()) if packed else (),
+        weights=_weights(examples, np.concatenate(list(items)), counts),
     )
+
+
+def _weights(examples: Examples, responses: np.ndarray, counts: list[int]) -> Tensor | None:
+    """How much each scored token counts, where a part of a response counts otherwise."""
+    if examples.public is None:
+        return None
+    parts = []
+    for response, count in zip(responses, counts, strict=True):
+        place = np.arange(count) + len(examples.responses[response]) - count
+        parts.append(np.where(place < examples.public[response], 1.0, examples.beyond))
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
 def _filled(lengths: np.ndarray) -> np.ndarray:

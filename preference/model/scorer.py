@@ -44,7 +44,10 @@ class ResponseLogps(nn.Module):
             self.model.set_attn_implementation(attention)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Summed log-probability of each response, in nats; (responses,), float32 or better."""
+        """Log-probability of each response, in nats; (responses,), float32 or better.
+
+        The sum over its tokens, weighted where the batch has weights.
+        """
         inputs = batch.model_inputs()
         if self.abilities.bare_output:
             hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
@@ -55,6 +58,8 @@ class ResponseLogps(nn.Module):
             scored = logits.flatten(0, 1)[batch.predicted_from]
             wide = torch.promote_types(scored.dtype, torch.float32)
             logps = -F.cross_entropy(scored.to(wide), batch.targets, reduction="none")
+        if batch.weights is not None:
+            logps = logps * batch.weights
         return logps.new_zeros(len(batch.counts)).index_add(0, batch.response, logps)
 
 

@@ -1,16 +1,17 @@
 """What an objective is: all that training, metrics, the sweep and the report know of one."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from preference.core.params import Train
+from preference.core.params import Scored, Train
 from preference.core.sections import NonNegative, Section
 from preference.objectives.batch import Batch
 from preference.objectives.items import Items
 from preference.objectives.mismatched import mismatched
+from preference.objectives.public_length import public_lengths
 from preference.store.examples import Examples, Ragged
 from preference.store.scores import Metrics, Scores, log_ratios, mean, pair_margins, rewards
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 
 NO_SUMS = np.zeros(8)  # `step_sums` of nothing
+# What there is in the reference's scores of training data, by `reference.train`.
+SCORED: dict[Scored, str] = {
+    "none": "nothing",
+    "responses": "the training responses",
+    "mismatched": "the mismatched combinations",
+    "public_length": "the responses cut to the length of their pair's shorter one",
+}
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,11 @@ class Objective:
             None: what `scoring.length_normalize` says.
         statistic: from a whole step to what the loss needs of all of it: one value, or one for
             each item. It never has a gradient.
-        mismatched: whether the statistic, one value, is of the step's mismatched combinations (see
-            `mismatched`), which `reference.train: mismatched` scores, instead of its responses.
+        beside: what the reference scores beside the training responses, a choice of
+            `reference.train`. Of mismatched combinations the statistic, one value, is had.
         margins: whether the loss asks for the margins that data may give with their pairs.
+        tail: from options to what multiplies the log-probabilities of tokens that stand beyond the
+            public length; `beside` is that, and scores are sums. None: they count as others do.
     """
 
     title: str
@@ -112,8 +122,9 @@ class Objective:
     reference: bool = True
     length_normalize: bool | None = None
     statistic: "Callable[[Batch], Tensor] | None" = None
-    mismatched: bool = False
+    beside: Literal["mismatched", "public_length"] | None = None
     margins: bool = False
+    tail: Callable[[Any], float] | None = None
 
     @property
     def trained(self) -> str:
@@ -124,6 +135,16 @@ class Objective:
     def examples(self) -> int:
         """How many of those that a step's size counts a pair gives."""
         return 1 if self.needs == "pairs" else 2
+
+    @property
+    def scored(self) -> Scored:
+        """What `reference.train` has to be, at least."""
+        return self.beside or ("responses" if self.reference else "none")
+
+    def lacks(self, scored: Scored) -> str | None:
+        """What the objective needs and `reference.train` leaves out, for people."""
+        enough = self.beside is None and (self.scored == "none" or scored != "none")
+        return None if enough or scored == self.scored else SCORED[self.scored]
 
     def asked(self, settings: Train) -> Section:
         """Its options, as `train.options` has them; `params.load` has checked them."""
@@ -170,7 +191,7 @@ class Objective:
     def _of_a_split(self, batch: Batch, settings: Train, weights: np.ndarray | None) -> float:
         """The mean loss of a split that is one step."""
         statistic = self.statistic(batch) if self.statistic else None
-        if statistic is not None and self.mismatched:
+        if statistic is not None and self.beside:
             # Of training data alone there are scores to estimate it from.
             statistic = statistic * 0
         losses = self.loss(batch.given(statistic), settings, self.asked(settings)).numpy()
@@ -200,12 +221,19 @@ class Objective:
 
         Args:
             anchors: the reference's scores; None where it needs none.
-            apart: the same of the mismatched combinations, where it needs them.
+            apart: the same of what is `beside` the responses, where it needs them.
         """
         in_pairs, normalize = self.needs == "pairs", self.normalizes(normalize)
         items, options = Items.of(examples.index, settings, seed, in_pairs), self.asked(settings)
-        known = items.anchors(self._anchors(anchors, normalize))
-        others = items.anchors(self._anchors(apart, normalize)) if self.mismatched else known
+        of_responses = self._anchors(anchors, normalize)
+        of_others = self._anchors(apart, normalize) if self.beside else None
+        visited = examples
+        if self.tail and of_responses is not None and of_others is not None:
+            beyond = self.tail(options)
+            visited = replace(examples, public=public_lengths(examples), beyond=beyond)
+            of_responses = of_others + beyond * (of_responses - of_others)
+        known = items.anchors(of_responses)
+        others = items.anchors(of_others) if self.beside == "mismatched" else known
 
         def batch(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> Batch:
             return items.batch(logps, counts, index, known, normalize)
@@ -228,14 +256,14 @@ class Objective:
 
         return Task(
             unit="pairs" if items.size == 2 else "examples",
-            examples=examples,
+            examples=visited,
             items=Ragged.of(items.responses, np.full(len(items), items.size)),
             weights=items.totals,
             loss=loss,
             counted=1 if in_pairs else items.size,
             tally=tally,
             statistic=statistic if self.statistic else None,
-            apart=mismatched(examples, seed) if self.mismatched else None,
+            apart=mismatched(examples, seed) if self.beside == "mismatched" else None,
         )
 
 

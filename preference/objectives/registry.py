@@ -5,7 +5,7 @@ from importlib import import_module
 
 from preference.core.errors import InputError
 from preference.core.params import OBJECTIVES, Params
-from preference.objectives.objective import Objective, Task
+from preference.objectives.objective import SCORED, Objective, Task
 from preference.store.examples import Examples
 from preference.store.scores import Scores
 
@@ -28,7 +28,7 @@ def task(
 
     Args:
         anchors: the reference's scores; None where it needs none.
-        apart: those of the mismatched combinations, where it needs them.
+        apart: those of what is `beside` the responses, where it needs them.
 
     Raises:
         InputError: there is no such objective, or the data lack what it needs.
@@ -58,15 +58,11 @@ def needless(name: str, kept: Collection[str]) -> str | None:
     Args:
         kept: names of the tables that the reference wrote.
     """
-    objective = named(name)
-    if "mismatched" in kept and not objective.mismatched:
-        wanted, what = "responses", "the mismatched combinations"
-    elif "train" in kept and not objective.reference:
-        wanted, what = "none", "the training responses"
-    else:
-        return None
-    wanted = wanted if objective.reference else "none"
-    return (
-        f"train.objective: {name} needs no reference scores of {what}; reference.train: {wanted} "
-        "spares that"
+    wanted = named(name).scored
+    spare = next((each for each in SCORED if each in kept and each != wanted), None)
+    if spare is None and "train" in kept and wanted == "none":
+        spare = "responses"
+    return spare and (
+        f"train.objective: {name} needs no reference scores of {SCORED[spare]}; "
+        f"reference.train: {wanted} spares that"
     )

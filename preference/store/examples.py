@@ -155,6 +155,8 @@ class Examples:
         template: how turns are laid out: `none`, `hh` or `chat`.
         end: the token that ends an answer, where that is known.
         answers: the assistant's earlier ones by prompt, as `tables.PREPARED` has them.
+        public: (responses,); how many first tokens of each count whole; None: all of them.
+        beyond: how much the other tokens count.
     """
 
     index: Index
@@ -165,6 +167,8 @@ class Examples:
     template: str = "none"
     end: int | None = None
     answers: Ragged = field(default_factory=lambda: Ragged(np.zeros(0, int), np.zeros(1, int)))
+    public: np.ndarray | None = None
+    beyond: float = 1.0
 
     @property
     def largest_id(self) -> int:

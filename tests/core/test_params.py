@@ -135,6 +135,9 @@ def test_options_are_those_that_the_objective_declares(tmp_path: Path) -> None:
     [
         ("kto_kl", "responses", "mismatched"),
         ("kto_kl", "none", "mismatched"),
+        ("kto_kl", "public_length", "mismatched"),
+        ("ld_dpo", "responses", "public_length"),
+        ("ld_dpo", "mismatched", "public_length"),
         ("dpo", "none", "responses"),
         ("kto", "none", "responses"),
     ],

@@ -105,7 +105,8 @@ def test_metrics_and_training_have_one_loss_of_weighted_pairs(name: str) -> None
     examples, reference = pairs(**given)
     settings = train("dpo").model_copy(update={"objective": name})
     policy = Scores(examples.index, LOGPS.flatten().double().numpy(), COUNTS.flatten().numpy())
-    task = objective.task(examples, reference, settings, True, SEED)
+    # Where something stands beside the responses, it is the responses.
+    task = objective.task(examples, reference, settings, True, SEED, reference)
     logps, counts, index = LOGPS.flatten(), COUNTS.flatten(), np.arange(4)
     found = task.statistic(logps, counts, index) if task.statistic else None
     expected = task.loss(logps, counts, index, found).sum() / task.weights.sum()

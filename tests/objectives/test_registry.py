@@ -84,6 +84,8 @@ def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
         ("dpo", {"train", "test"}, None),
         ("dpo", {"train", "test", "mismatched"}, "the mismatched combinations; .* responses"),
         ("kto_kl", {"train", "test", "mismatched"}, None),
+        ("ld_dpo", {"train", "test", "public_length"}, None),
+        ("dpo", {"train", "test", "public_length"}, "cut to the length .* responses spares"),
         ("simpo", {"train", "test"}, "the training responses; reference.train: none"),
         ("simpo", {"train", "test", "mismatched"}, "combinations; reference.train: none"),
         ("simpo", {"test"}, None),
@@ -99,11 +101,11 @@ def test_margins_are_refused_where_the_loss_asks_for_none(name: str) -> None:
     index = replace(PAIRS.index, margins=np.ones(4, "f4"))
     examples, scores = replace(PAIRS, index=index), replace(REFERENCE, index=index)
     if registry.named(name).margins:
-        assert len(registry.task(examples, scores, asked(name)).items) == 4
+        assert len(registry.task(examples, scores, asked(name), apart=scores).items) == 4
     else:
         problem = (
             rf"train\.objective: {name} has no use for the margins .*; set data\.columns: "
-            r"\{ignore: margin\} .*, or one of cpo, dpo, dpop, robust, rpo, simpo"
+            r"\{ignore: margin\} .*, or one of cpo, dpo, dpop, ld_dpo, robust, rpo, simpo"
         )
         with pytest.raises(InputError, match=problem):
             registry.task(examples, scores, asked(name), apart=scores)

@@ -28,6 +28,7 @@ from preference.objectives.batch import Batch
 from preference.objectives.losses.kto import metrics as kto_metrics
 from preference.objectives.mismatched import mismatched
 from preference.objectives.objective import NoOptions, Objective, Task
+from preference.objectives.public_length import to_public_length
 from preference.objectives.registry import named
 from preference.store.examples import Examples
 from preference.store.scores import Scores, pair_margins
@@ -238,15 +239,16 @@ KTO_BY_PAIRS = {"target_kl": 0.1, "shuffle": "pairs"}
 LABELS = ("kto", "kto_kl", "bco")
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", *LABELS, "kto by pairs", "aot", "bco_pair", "rpo"])
+@pytest.mark.parametrize(
+    "name", ["sft", "dpo", *LABELS, "kto by pairs", "aot", "bco_pair", "rpo", "ld_dpo"]
+)
 def test_micro_batches_and_layout_change_nothing(name: str, tmp_path: Path) -> None:
     pairs = naive.make_pairs(naive.random_texts(13), 16)
     kto = KTO_BY_PAIRS if name == "kto by pairs" else {"target_kl": 0.1}
     name = name.removesuffix(" by pairs")
     settings = train_settings(epochs=2, objective="dpo" if name == "sft" else name, kto=kto)
-    reference, apart = (
-        naive.score(naive.gpt2(2).double(), each) for each in (pairs, mismatched(pairs, 1))
-    )
+    beside = to_public_length(pairs) if name == "ld_dpo" else mismatched(pairs, 1)
+    reference, apart = (naive.score(naive.gpt2(2).double(), each) for each in (pairs, beside))
     runs = []
     for layout, tokens_per_batch in CUTS:
         model = naive.gpt2(1).double()

@@ -34,5 +34,5 @@ def loss(batch: Batch, train: Train, options: LabelWeights) -> "Tensor":
 
 
 OBJECTIVE = Objective(
-    "KTO with KL", "labels", loss, options=LabelWeights, statistic=statistic, mismatched=True
+    "KTO with KL", "labels", loss, options=LabelWeights, statistic=statistic, beside="mismatched"
 )
