@@ -7,7 +7,7 @@ GPT-2, which the C library's heap finds no hole for, so that their pages are new
 rows are added to a gradient that stays.
 
 **Attention written out in bf16.** The kernel takes longer than the few products that it consists
-of, above all in its backward pass. It is written out for models with as many keys as queries.
+of, above all in its backward pass. Queries that share their keys are rows of one product.
 """
 
 from collections.abc import Iterable
@@ -100,22 +100,30 @@ class _Lookup(torch.autograd.Function):
 
 def has_slow_attention(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether `attention` is faster than the kernel, and can be in its place."""
-    alike = query.shape[1] == key.shape[1]
-    tensors = (query, key, value)
-    return alike and all(t.device.type == "cpu" and t.dtype == torch.bfloat16 for t in tensors)
+    # Autocast rounds the values alone where rotary positions are in float32.
+    if value.device.type != "cpu" or value.dtype != torch.bfloat16:
+        return False
+    heads, shared = query.shape[1], key.shape[1]
+    return heads == shared or (heads % shared == 0 and key.shape[2] <= LONG)
 
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float | None
 ) -> Tensor:
-    """softmax(scaling q k^T + bias) v of one row, all (1, heads, tokens, width).
+    """softmax(scaling q k^T + bias) v of one row, in the precision of the values.
 
     Args:
+        query: (1, heads, tokens, width); `key` and `value` may have fewer heads, each for as many
+            queries in turn.
         bias: (tokens, tokens), float32; causal without one.
         scaling: None stands for the usual 1 / sqrt(width).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _Attention.apply(query, key, value, bias, scale)  # type: ignore[no-untyped-call]
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    shape, heads = query.shape, key.shape[1]
+    grouped = query if shape[1] == heads else query.reshape(1, heads, -1, shape[-1])
+    found: Tensor = _Attention.apply(grouped, key, value, bias, scale)  # type: ignore[no-untyped-call]
+    return found if grouped is query else found.view(shape)
 
 
 class _Attention(torch.autograd.Function):
@@ -130,7 +138,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
     ) -> Tensor:
         ctx.scale = scale
-        if query.shape[-2] > LONG:
+        if key.shape[-2] > LONG:
             ctx.save_for_backward(query, key, value, bias, None)
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, is_causal=bias is None, scale=scale
@@ -154,11 +162,13 @@ class _Attention(torch.autograd.Function):
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale q k^T + bias) of one row, (1, heads, tokens, tokens); causal without a bias."""
+    """softmax(scale q k^T + bias) of one row, (1, heads, queries, tokens); causal without a bias."""
+    tokens = key.shape[-2]
     if bias is None:
-        tokens = query.shape[-2]
         bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
+    if (many := query.shape[-2] // tokens) > 1:
+        bias = bias.repeat(many, 1)
     # Autocast would round the scores.
     with torch.autocast(query.device.type, enabled=False):
-        scores = torch.baddbmm(bias, query[0].float(), key[0].float().mT, alpha=scale)
+        scores = torch.baddbmm(bias.float(), query[0].float(), key[0].float().mT, alpha=scale)
         return scores.softmax(-1).to(query.dtype)[None]

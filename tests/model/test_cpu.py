@@ -91,24 +91,24 @@ def test_frozen_weights_stay_without_gradients(pairs: Examples) -> None:
     assert "transformer.wte.weight" not in found
 
 
-def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(tokens: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    q, k, v = (torch.randn(1, 2, tokens, 4, requires_grad=True) for _ in range(3))
+    q, k, v = (torch.randn(1, n, tokens, 4, requires_grad=True) for n in (heads, 2, 2))
     return q, k, v
 
 
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("long", [6, 5])
+@pytest.mark.parametrize(("long", "heads"), [(6, 2), (5, 2), (6, 6)])
 def test_attention_written_out_is_that_of_the_kernel(
-    biased: bool, long: int, monkeypatch: pytest.MonkeyPatch
+    biased: bool, long: int, heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "LONG", long)
-    q, k, v = tensors(6)
+    q, k, v = tensors(6, heads)
     bias = torch.full((6, 6), -torch.inf).triu_(1)
     bias[4:, 1:4] = -torch.inf
     given = bias if biased else None
     theirs = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7
+        q, k, v, attn_mask=given, is_causal=not biased, scale=0.7, enable_gqa=True
     )
     ours = cpu.attention(q, k, v, given, 0.7)
     torch.testing.assert_close(ours, theirs)
@@ -119,6 +119,22 @@ def test_attention_written_out_is_that_of_the_kernel(
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_taken_for_bf16_on_a_cpu_where_weights_can_be_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    q, k, v = tensors(6, heads=6)
+    half = v.bfloat16()
+    # Rotary queries and keys are in float32 under autocast.
+    assert cpu.has_slow_attention(q, k, half)
+    assert not cpu.has_slow_attention(q, k, v)
+    assert not cpu.has_slow_attention(q[:, :5], k, half)
+    found = cpu.attention(q, k, half, None, None)
+    assert found.dtype == torch.bfloat16
+    monkeypatch.setattr(cpu, "LONG", 5)
+    assert not cpu.has_slow_attention(q, k, half)
+    assert cpu.has_slow_attention(q[:, :2], k, half)
 
 
 @pytest.mark.parametrize("long", [6, 5])

@@ -58,8 +58,9 @@ def by_row(
         if cpu.has_slow_attention(q, k, v) and not dropout:
             found.append(cpu.attention(q, k, v, bias, scaling).transpose(1, 2))
             return
-        if bias is not None and q.dtype == torch.float64:
-            bias = bias.double()
+        if bias is not None:
+            # Sharding rounds what a layer is given, and float64 has kernels of its own.
+            bias = bias.to(torch.promote_types(q.dtype, torch.float32))
         out, _ = sdpa_attention_forward(
             module, q, k, v, bias, dropout=dropout, scaling=scaling, is_causal=bias is None
         )
