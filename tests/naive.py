@@ -44,10 +44,11 @@ def gpt2(seed: int = 0, positions: int = 64) -> PreTrainedModel:
     return GPT2LMHeadModel(config).eval()
 
 
-def llama(seed: int = 0, positions: int = 64) -> PreTrainedModel:
+def llama(seed: int = 0, positions: int = 64, layers: int = 2) -> PreTrainedModel:
     """A tiny Llama: rotary positions, grouped keys, untied output layer."""
     torch.manual_seed(seed)
-    config = LlamaConfig(**LLAMA_SIZE, max_position_embeddings=positions)
+    size = LLAMA_SIZE | {"num_hidden_layers": layers}
+    config = LlamaConfig(**size, max_position_embeddings=positions)
     return LlamaForCausalLM(config).eval()
 
 

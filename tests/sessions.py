@@ -30,6 +30,7 @@ def make(
         cpu=True,
         mixed_precision=precision,
         log_with=devices.trackers(runtime) or None,
+        kwargs_handlers=devices.handlers(),
         project_config=ProjectConfiguration(logging_dir="."),
     )
     params = settings.params("fp32", "cpu").model_copy(update={"seed": seed, "runtime": runtime})

@@ -1,6 +1,7 @@
 """A saved model, run over all responses of a split."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,13 @@ def score(
         # A signal waits until what is scored is kept.
         session.held(),
     ):
+        turn, error = list[np.ndarray](), None
         while True:
-            _, due, stop = session.agree()
+            (failed,), due, stop = session.agree(error is not None)
+            if failed:
+                session.halve(work.largest(turn), single=max(map(len, turn)) == 1)
+                work.cut(np.concatenate(work.groups))
+                error = None
             if due:
                 work.save()
             if stop:
@@ -70,9 +76,9 @@ def score(
             try:
                 with accelerator.autocast():
                     found = model(batch.to(accelerator.device))
-            except RuntimeError as error:
-                session.halve(error, batch.input_ids.numel(), single=len(group) == 1)
-                work.cut(np.concatenate(work.groups))
+            except RuntimeError as caught:
+                session.require_out_of_memory(caught, alone=True)
+                error = caught
                 continue
             if rank < len(turn):
                 work.sums[work.responses(group)] = found.cpu().double().numpy()
@@ -135,6 +141,10 @@ class _Work:
     def total(self) -> np.ndarray:
         """Sums and counts of all processes."""
         return processes.total(self._session.accelerator, np.stack([self.sums, self.counts]))
+
+    def largest(self, groups: Sequence[np.ndarray]) -> int:
+        """Positions of the largest of some groups."""
+        return max(int(self._sizes[group, 1].sum()) for group in groups)
 
     def save(self) -> None:
         """Keep what is scored, if anything is since the last time."""

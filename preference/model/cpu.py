@@ -162,7 +162,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale q k^T + bias) of one row, (1, heads, queries, tokens); causal without a bias."""
+    """softmax(scale q k^T + bias) of one row, (1, heads, queries, tokens); causal without one."""
     tokens = key.shape[-2]
     if bias is None:
         bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.activations import AccurateGELUActivation, FastGELUActivation, NewGELUActivation
@@ -20,6 +21,24 @@ def checkpoint_gradients(model: PreTrainedModel) -> None:
     for layer in model.modules():
         if isinstance(layer, GradientCheckpointingLayer):
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def names(model: PreTrainedModel) -> list[str]:
+    """The classes of a model's decoder layers."""
+    found = (type(m).__name__ for m in model.modules() if isinstance(m, GradientCheckpointingLayer))
+    return sorted(set(found))
+
+
+def widen_embeddings(model: PreTrainedModel) -> None:
+    """Let what goes from layer to layer begin in float32, where sharded weights are rounded.
+
+    Autocast leaves it in the precision that it has, and one process has it in float32.
+    """
+
+    def widened(module: nn.Module, inputs: object, found: Tensor) -> Tensor:
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+    model.get_input_embeddings().register_forward_hook(widened)
 
 
 def fuse_activations(model: PreTrainedModel) -> None:

@@ -34,6 +34,8 @@ class ResponseLogps(nn.Module):
         self.model = model
         self.base_model = base_model
         self._attention = model.config._attn_implementation
+        # Whose weights are gathered together where they are sharded; else all would be at once.
+        self._no_split_modules = layers.names(model)
         self.take(abilities)
 
     def take(self, abilities: Abilities) -> None:
@@ -81,7 +83,9 @@ def open_model(
     accelerator, where = session.accelerator, f"{session.stage.partition('-')[0]}.lora"
     if adapters:
         lora.require_possible(adapters, accelerator, where)
-    checksums.require_undamaged(directory)
+    # Reading a large model once a host is enough.
+    if accelerator.is_local_main_process:
+        checksums.require_undamaged(directory)
     quantized = bool(adapters and adapters.quantize)
     model = (
         lora.load_quantized(directory, accelerator)
@@ -100,6 +104,8 @@ def open_model(
     if session.runtime.shortcuts and not quantized:
         granted = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
         scorer.take(processes.agreed(accelerator, granted))
+    if processes.sharded(accelerator):
+        layers.widen_embeddings(model)
     if adapters:
         lora.inject(model, adapters, session.params.seed, accelerator, where)
     return scorer if to_train else processes.divided(accelerator, scorer)

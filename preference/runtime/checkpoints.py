@@ -140,7 +140,6 @@ class Checkpoints:
 
         A disk that is full costs the checkpoint, and not the run.
         """
-        self._last = time.monotonic()
         place, main = self.place / name, self._accelerator.is_main_process
         try:
             with replacing(place) if main else nullcontext(temporary_of(place)) as temporary:
@@ -157,6 +156,8 @@ class Checkpoints:
             if self._accelerator.num_processes > 1:
                 raise
             logging.warning("%s: no checkpoint could be written: %s", self.stage, first_line(error))
+        # A save may take longer than is to pass between two.
+        self._last = time.monotonic()
         same = [p for p in self._all() if p.name[:-9] == name[:-9]]
         for old in same[KEPT:] if main else []:
             remove(old)

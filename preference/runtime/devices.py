@@ -1,16 +1,25 @@
 """Device and precision, from what params ask for to what this machine has."""
 
 import os
+from datetime import timedelta
 from importlib.metadata import version
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    KwargsHandler,
+    ProjectConfiguration,
+)
 
 from preference.core.errors import InputError
 from preference.core.params import Params, Runtime
 from preference.runtime import heap, processes
+
+# For how long processes wait for one that reads or writes a large model.
+PATIENCE = timedelta(hours=1)
 
 
 def accelerator(params: Params) -> Accelerator:
@@ -31,16 +40,27 @@ def accelerator(params: Params) -> Accelerator:
     made = Accelerator(
         cpu=device == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
+        kwargs_handlers=handlers(),
         log_with=trackers(params.runtime) or None,
         # accelerate asks for a place; training names the run's own.
         project_config=ProjectConfiguration(logging_dir="."),
     )
+    processes.shard_exactly(made)
     if processes.sharded(made) and not made.is_fsdp2:
         raise InputError(
             "LAUNCH asks for FSDP of version 1; set fsdp_version: 2, as "
             "recipes/accelerate/fsdp.yaml does"
         )
     return made
+
+
+def handlers() -> list[KwargsHandler]:
+    """How several processes go about it."""
+    return [
+        # Models have no buffers that change, and a pass that exchanges none may fail alone.
+        DistributedDataParallelKwargs(broadcast_buffers=False),
+        InitProcessGroupKwargs(timeout=PATIENCE),
+    ]
 
 
 def trackers(runtime: Runtime) -> list[str]:

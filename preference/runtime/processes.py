@@ -3,13 +3,15 @@
 Every process computes the same plan from the same numbers, so that none has to be sent.
 """
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, reduce
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
@@ -33,6 +35,22 @@ def sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP
 
 
+def shard_exactly(accelerator: Accelerator) -> None:
+    """Let sharded weights be computed with in half precision, and all sums be had in float32.
+
+    The library would round what the model gives as well, log-probabilities of 220 nats to whole
+    ones, and gradients before they are added up.
+    """
+    if not sharded(accelerator):
+        return
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+    # What goes from layer to layer stays as it is, as autocast leaves it to one process.
+    policy = MixedPrecisionPolicy(
+        param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+
+
 def divided(accelerator: Accelerator, model: M) -> M:
     """A model that is not trained, its weights divided where a launcher asks for that.
 
@@ -51,6 +69,13 @@ def total(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
         return values
     summed = reduce(torch.from_numpy(values).to(accelerator.device), "sum")
     return summed.cpu().numpy()
+
+
+def average(parameters: Iterable[Tensor]) -> None:
+    """Average the gradients over the processes, of which each has the same ones."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = reduce(parameter.grad, "mean")
 
 
 def agreed(accelerator: Accelerator, value: T) -> T:

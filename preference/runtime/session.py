@@ -68,19 +68,38 @@ class Session:
         if self.agree().stop:
             raise signals.Stopped(self._request.number or signals.SIGNALS[-1])
 
-    def halve(self, error: RuntimeError, largest: int, *, single: bool) -> None:
-        """Take smaller micro-batches from here on, if that is what an error asks for.
+    def require_out_of_memory(self, error: RuntimeError, *, alone: bool) -> None:
+        """Raise what smaller micro-batches do not help against.
 
         Args:
-            largest: positions of the largest micro-batch that was tried.
+            alone: whether the other processes, if there are some, do not wait for this one before
+                they hear of it; with sharded weights they always do.
+
+        Raises:
+            RuntimeError: the error is another one.
+            InputError: the other processes wait in the middle of a pass.
+        """
+        if not should_reduce_batch_size(error):
+            raise error
+        several = self.accelerator.num_processes > 1
+        if several and (processes.sharded(self.accelerator) or not alone):
+            raise InputError(
+                f"{self.stage}: out of memory on process {self.accelerator.process_index}, in the "
+                "middle of a pass of all processes; set runtime.tokens_per_batch in params.yaml to "
+                f"less than {self.tokens_per_batch} and start again, with the same results"
+                + self.checkpoints.kept()
+            ) from None
+
+    def halve(self, largest: int, *, single: bool) -> None:
+        """Take smaller micro-batches from here on, on every process.
+
+        Args:
+            largest: positions of the largest micro-batch that was tried on any of them.
             single: whether none held more than one item.
 
         Raises:
-            RuntimeError: the error is another one, or other processes wait in the middle of a step.
             InputError: there is not memory enough for a single item.
         """
-        if self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
-            raise error
         if single:
             raise InputError(
                 f"{self.stage}: out of memory with one item at a time; set "

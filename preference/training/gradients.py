@@ -31,6 +31,8 @@ class Gradients:
 
     def __post_init__(self) -> None:
         task = self.task
+        # Positions of the largest micro-batch that every process had memory for.
+        self._proved = 0
         self._sizes = batches.shapes(task.examples, task.items, self.layout)
         self._apart = None
         if task.apart is not None:
@@ -46,23 +48,47 @@ class Gradients:
         Raises:
             InputError: there is not memory enough for a single item.
         """
+        session, several = self.session, self.session.accelerator.num_processes > 1
+        sharded = processes.sharded(session.accelerator)
         while True:
-            parts = self._micro_batches(index, self._sizes)
-            # What a statistic is had of may be longer, or shorter.
-            apart = None if self._apart is None else self._micro_batches(index, self._apart)
+            parts, largest, single = self._micro_batches(index, self._sizes)
+            apart = None
+            if self._apart is not None:
+                # What a statistic is had of may be longer, or shorter.
+                apart, _, alike = self._micro_batches(index, self._apart)
+                single = single and alike
+            # What was not tried yet is tried by each process for itself.
+            trial = several and largest > self._proved and not sharded
+            failed = alone = False
             try:
-                return self._accumulate(index, parts, apart)
+                statistics = self._statistics(index, parts, apart)
+                alone = trial
+                found = self._accumulate(index, parts, statistics, alone=alone)
             except RuntimeError as error:
+                session.require_out_of_memory(error, alone=alone)
+                failed = True
+            if trial:
+                failed = session.agree(failed).totals != [0]
+            if failed:
                 cpu.clear(self.model.parameters())
-                largest = max(int(self._sizes[part, 1].sum()) for part in parts)
-                single = max(map(len, parts + (apart or []))) == 1
-                self.session.halve(error, largest, single=single)
+                session.halve(largest, single=single)
+                continue
+            if trial:
+                self._proved = largest
+                processes.average(self.model.parameters())
+            return found
 
-    def _micro_batches(self, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    def _micro_batches(
+        self, index: np.ndarray, sizes: np.ndarray
+    ) -> tuple[list[np.ndarray], int, bool]:
         """This process's micro-batches of the step that visits the items `index`.
 
         All processes get equally many, since with sharded weights each pass needs all of them:
         what one has less than another, it gets empty.
+
+        Returns:
+            These, the positions of the largest of all processes, and whether none of any holds
+            more than one item.
         """
         accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
         parts = [
@@ -73,20 +99,37 @@ class Gradients:
             for share in processes.deal(sizes[index, 1], accelerator.num_processes)
         ]
         own = parts[accelerator.process_index]
-        return own + [index[:0]] * (max(map(len, parts)) - len(own))
+        whole = [part for of_process in parts for part in of_process]
+        largest = max(int(sizes[part, 1].sum()) for part in whole)
+        single = max(map(len, whole)) == 1
+        return own + [index[:0]] * (max(map(len, parts)) - len(own)), largest, single
 
     def _accumulate(
-        self, index: np.ndarray, parts: list[np.ndarray], apart: list[np.ndarray] | None
+        self,
+        index: np.ndarray,
+        parts: list[np.ndarray],
+        statistics: list[Tensor | None],
+        *,
+        alone: bool,
     ) -> np.ndarray:
+        """Add the gradients of the parts up.
+
+        Args:
+            alone: leave each process with those of its own parts.
+        """
         accelerator, task = self.session.accelerator, self.task
+        together = processes.sharded(accelerator)
         weight = task.weights[index].sum()
-        statistics = self._statistics(index, parts, apart)
         loss, sums = 0.0, NO_SUMS
         for number, (visited, batch) in enumerate(self._batches(task.examples, index, parts)):
             last = number == len(parts) - 1
-            # Gradients are averaged over the processes once, with the last part.
-            with nullcontext() if last else accelerator.no_sync(self.model):
-                logps: Tensor = self.model(batch)
+            # Gradients are averaged over the processes once, with the last part. Where weights are
+            # sharded, each part's are: whole ones would stay in each process until then.
+            at_once = together or (last and not alone)
+            with nullcontext() if at_once else accelerator.no_sync(self.model):
+                # The library wraps it around models but those that are sharded.
+                with accelerator.autocast():
+                    logps: Tensor = self.model(batch)
                 share = task.loss(logps, batch.counts, visited, statistics[number]).sum() / weight
                 share = share * bool(len(parts[number]))
                 accelerator.backward(share * accelerator.num_processes)
@@ -122,7 +165,9 @@ class Gradients:
         examples, scored = self.task.apart or self.task.examples, apart or parts
         made = self._batches(examples, index, scored)
         for part, (visited, batch) in zip(scored, made, strict=True):
-            both = torch.stack([self.model(batch).double(), batch.counts.double()])
+            with self.session.accelerator.autocast():
+                found = self.model(batch)
+            both = torch.stack([found.double(), batch.counts.double()])
             if len(part):
                 logps[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()
         device = self.session.accelerator.device

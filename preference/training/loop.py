@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -192,7 +193,8 @@ def _require_exact(model: nn.Module, scorer: ResponseLogps, task: Task, session:
     # Past autocast, which is wrapped around the scorer.
     run = partial(ResponseLogps.forward, scorer) if whole else model
     precision = "no" if whole else accelerator.mixed_precision
-    found = processes.agreed(accelerator, probe.changed(scorer, run, longest, precision))
+    with nullcontext() if whole else accelerator.autocast():
+        found = processes.agreed(accelerator, probe.changed(scorer, run, longest, precision))
     if found:
         session.checkpoints.done()
         raise InputError(

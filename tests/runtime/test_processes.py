@@ -10,13 +10,18 @@ import naive
 import numpy as np
 import project
 import pytest
+import sessions
 import torch
+from gloo import in_two_processes, shard
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from scorers import PACKED
+from torch.distributed.fsdp import FSDPModule
 
-from preference.model import layers
-from preference.runtime.processes import deal
+from preference.model import batches, layers
+from preference.model.scorer import ResponseLogps
+from preference.runtime.processes import deal, divided
 from preference.store import scores
 
 RECIPES = project.ROOT / "recipes" / "accelerate"
@@ -99,6 +104,53 @@ def test_sharded_weights_give_what_whole_ones_give(
         )
         assert done.returncode == 0, done.stdout + done.stderr
     compare(another, finished)
+
+
+LAYERS = 8
+
+
+def sharded_model(precision: str) -> tuple[list[float], list[str], list[float]]:
+    """Sums of log-probabilities, the units, and what share of the weights is gathered by layer."""
+    accelerator = sessions.make(precision=precision).accelerator
+    shard(accelerator)
+    model = naive.llama(layers=LAYERS)
+    pairs = naive.make_pairs(naive.random_texts(3, longest=50), 64)
+    layers.widen_embeddings(model)
+    scorer = divided(accelerator, ResponseLogps(model, PACKED))
+    units = {n: m for n, m in scorer.named_modules() if isinstance(m, FSDPModule)}
+    states = [m._get_fsdp_state()._fsdp_param_group for m in units.values()]
+    groups = [group for group in states if group]
+    assert len(groups) == len(units)
+    sizes = [sum(p._orig_size.numel() for p in group.fsdp_params) for group in groups]
+    shares: list[float] = []
+
+    def gathered(*_: object) -> None:
+        there = [size for size, g in zip(sizes, groups, strict=True) if g.is_unsharded]
+        shares.append(sum(there) / sum(sizes))
+
+    for layer in model.model.layers:
+        layer.register_forward_hook(gathered)
+    with torch.no_grad(), accelerator.autocast():
+        sums = scorer(batches.make(pairs, [*pairs.index.pairs], "packed"))
+    assert sums.dtype == torch.float32
+    return sums.tolist(), [name for name in units if name], shares
+
+
+def test_sharded_in_bf16_sums_are_in_float32_and_layers_are_gathered_one_by_one() -> None:
+    pairs = naive.make_pairs(naive.random_texts(3, longest=50), 64)
+    model = naive.llama(layers=LAYERS)
+    exact = naive.score(model, pairs).logps
+    alone = ResponseLogps(model, PACKED)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = alone(batches.make(pairs, [*pairs.index.pairs], "packed")).numpy()
+    for sums, units, shares in in_two_processes(lambda: sharded_model("bf16")):
+        assert len(units) == LAYERS
+        # The one in use, the next one, and what is in no layer.
+        assert len(shares) == LAYERS
+        assert max(shares) < 0.5
+        # bf16 has a grid of 1 where sums are beyond 128, and of 0.5 beyond 64.
+        assert np.abs(exact).max() > 128
+        assert np.abs(sums - exact).max() < 2 * np.abs(rounded - exact).max()
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import pytest
 import sessions
 import settings
 import torch
+from gloo import in_two_processes, shard
 
 from preference.core import signals
 from preference.core.errors import InputError
@@ -46,17 +47,42 @@ def test_the_state_is_due_by_the_clock() -> None:
 
 def test_out_of_memory_halves_what_was_tried() -> None:
     made, error = sessions.make(1000), torch.OutOfMemoryError("CUDA out of memory. Tried")
-    made.halve(error, 3000, single=False)
+    made.require_out_of_memory(error, alone=False)
+    made.halve(3000, single=False)
     assert made.tokens_per_batch == 500
-    made.halve(error, 100, single=False)
+    made.halve(100, single=False)
     assert made.tokens_per_batch == 50
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
-        made.halve(error, 100, single=True)
+        made.halve(100, single=True)
 
 
 def test_other_errors_are_not_mended() -> None:
     with pytest.raises(RuntimeError, match="something else"):
-        sessions.make().halve(RuntimeError("something else"), 100, single=False)
+        sessions.make().require_out_of_memory(RuntimeError("something else"), alone=True)
+
+
+def out_of_memory_in_two(alone: bool, shards: bool) -> str:
+    made = sessions.make(1000)
+    if shards:
+        shard(made.accelerator)
+    try:
+        error = torch.OutOfMemoryError("CUDA out of memory. Tried")
+        made.require_out_of_memory(error, alone=alone)
+    except InputError as told:
+        return str(told)
+    return ""
+
+
+@pytest.mark.parametrize(("alone", "shards"), [(True, False), (False, False), (True, True)])
+def test_others_that_wait_in_the_middle_of_a_pass_are_not_left_waiting(
+    alone: bool, shards: bool
+) -> None:
+    told = in_two_processes(lambda: out_of_memory_in_two(alone, shards))
+    if alone and not shards:
+        assert told == ["", ""]
+    else:
+        assert told[1].startswith("test: out of memory on process 1, in the middle of a pass")
+        assert "runtime.tokens_per_batch in params.yaml to less than 1000" in told[1]
 
 
 def test_a_missing_input_is_named() -> None:

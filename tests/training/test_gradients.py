@@ -1,19 +1,20 @@
 """The gradient of a step, however memory makes it be cut."""
 
 import copy
-import multiprocessing
-import os
 from dataclasses import replace
-from multiprocessing.queues import Queue
-from socket import socket
+from functools import partial
 
 import naive
 import numpy as np
 import pytest
 import sessions
 import torch
+from gloo import in_two_processes, shard
 from scorers import PACKED, Small
 from settings import train
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from preference.core.errors import InputError
 from preference.model.scorer import ResponseLogps
@@ -65,6 +66,7 @@ def test_a_statistic_of_each_item_goes_with_the_parts_items(pairs: Examples) -> 
 POLICY, REFERENCE = 2, 1
 INDEX = np.arange(3, 16)
 Found = tuple[int, float, list[float]]
+Step = dict[str, np.ndarray]
 
 
 def scored(model: int) -> tuple[Scores, Scores]:
@@ -87,28 +89,6 @@ def divided(tokens: int) -> Found:
     return session.accelerator.num_processes, total, gradient.tolist()
 
 
-def in_two_processes(tokens: int) -> list[Found]:
-    """`divided` in each of two, which gloo connects."""
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    # They have all that is imported here already.
-    context = multiprocessing.get_context("fork")
-    results: Queue[Found] = context.Queue()
-
-    def work(rank: str) -> None:
-        os.environ.update(there, WORLD_SIZE="2", RANK=rank, LOCAL_RANK=rank)
-        results.put(divided(tokens))
-
-    started = [context.Process(target=work, args=(rank,)) for rank in "01"]
-    for process in started:
-        process.start()
-    found = [results.get(timeout=300) for _ in started]
-    for process in started:
-        process.join()
-    return found
-
-
 def test_kto_with_its_kl_term_is_one_loss_however_the_step_is_divided() -> None:
     """In one micro-batch, in many, and in two processes: that of the whole step, one by one."""
     (anchors, apart), (policy, others) = scored(REFERENCE), scored(POLICY)
@@ -116,8 +96,84 @@ def test_kto_with_its_kl_term_is_one_loss_however_the_step_is_divided() -> None:
     assert kl > 0.1
     above = 0.5 * ((policy.logps - anchors.logps)[INDEX] - kl)
     losses = 1 - 1 / (1 + np.exp(-np.where(INDEX % 2 == 0, above, -above)))
-    runs = [*map(divided, (10_000, 60, 1)), *in_two_processes(60)]
+    runs = [*map(divided, (10_000, 60, 1)), *in_two_processes(lambda: divided(60))]
     assert [processes for processes, *_ in runs] == [1, 1, 1, 2, 2]
     for _, loss, gradient in runs:
         assert loss == pytest.approx(losses.mean(), rel=1e-6)
         np.testing.assert_allclose(gradient, runs[0][2], rtol=1e-6, atol=1e-7)
+
+
+def of_a_step(tokens: int, *, short: int = 0, shards: bool = False, precision: str = "no") -> Step:
+    """A step of DPO: its loss, its gradient, and what it took.
+
+    Args:
+        short: tokens that the second process has memory for, if not for all.
+    """
+    session = sessions.make(tokens, precision=precision)
+    accelerator = session.accelerator
+    if shards:
+        shard(accelerator)
+    pairs = naive.make_pairs(naive.random_texts(10, seed=3), 30)
+    reference = naive.score(naive.llama(REFERENCE), pairs)
+    task = named("dpo").task(pairs, reference, train(beta=0.5), False, 1)
+    scorer = Small(naive.llama(POLICY), PACKED)
+    scorer.tokens = short if short and accelerator.process_index else 10**9
+    model, _ = accelerator.prepare(scorer, torch.optim.SGD(scorer.parameters()))
+    whole, backward = [0], accelerator.backward
+
+    def watched(loss: Tensor) -> None:
+        backward(loss)
+        states = [m._get_fsdp_state() for m in model.modules() if isinstance(m, FSDPModule)]
+        groups = [s._fsdp_param_group for s in states if s._fsdp_param_group]
+        kept = [p.unsharded_accumulated_grad for group in groups for p in group.fsdp_params]
+        whole.append(sum(g.numel() for g in kept if g is not None))
+
+    accelerator.backward = watched
+    loss, *_ = Gradients(model, task, "packed", session).leave(np.arange(10))
+    found = {
+        "loss": np.array(session.agree(loss).totals),
+        "tokens": np.array(session.tokens_per_batch),
+        "whole": np.array(max(whole)),
+        "passes": np.array(len(whole) - 1),
+    }
+    for name, parameter in model.named_parameters():
+        if (grad := parameter.grad) is not None:
+            grad = grad.full_tensor() if isinstance(grad, DTensor) else grad
+            found[name.removeprefix("module.")] = grad.float().numpy()
+    return found
+
+
+def test_of_two_processes_one_is_short_of_memory_and_both_go_on() -> None:
+    alone, runs = of_a_step(10_000), in_two_processes(lambda: of_a_step(10_000, short=150))
+    for run in runs:
+        # Both take less, and the gradient is still that of the whole step.
+        assert run.pop("tokens") <= 150
+        assert run.pop("passes") > 2
+        run.pop("whole")
+        for name, value in run.items():
+            np.testing.assert_allclose(value, alone[name], rtol=1e-4, atol=1e-6)
+
+
+def error_of(found: Step, exact: Step) -> float:
+    both = [(found[n], exact[n]) for n in exact if n.startswith("model.")]
+    wrong = sum(((one - other) ** 2).sum() for one, other in both)
+    return float(wrong / sum((other**2).sum() for _, other in both)) ** 0.5
+
+
+def on_grid(found: Step) -> float:
+    """The share of the gradient's numbers that bf16 has."""
+    values = torch.cat([torch.from_numpy(v).flatten() for n, v in found.items() if "model." in n])
+    values = values[values != 0]
+    return float((values.bfloat16().float() == values).float().mean())
+
+
+def test_sharded_gradients_in_bf16_are_added_up_in_float32_and_never_whole() -> None:
+    exact, rounded = of_a_step(10_000), of_a_step(60, precision="bf16")
+    for tokens in (60, 10_000):
+        runs = in_two_processes(partial(of_a_step, tokens, shards=True, precision="bf16"))
+        for run in runs:
+            assert (run["passes"] > 1) == (tokens == 60)
+            assert run["whole"] == 0
+            assert error_of(run, exact) < 1.5 * error_of(rounded, exact)
+            assert on_grid(run) < 0.5
+            np.testing.assert_allclose(run["loss"], exact["loss"], rtol=0.01)

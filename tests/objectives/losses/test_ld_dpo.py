@@ -72,8 +72,8 @@ def test_of_a_models_own_tokens(layout: Layout) -> None:
     found = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
     torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-7)
     # Where the whole response counts, it is DPO.
-    whole = replace(task.examples, beyond=1.0)
-    sums = scorer(batches.make(whole, list(task.items), layout))
+    plain = replace(task.examples, beyond=1.0)
+    sums = scorer(batches.make(plain, list(task.items), layout))
     torch.testing.assert_close(sums, scorer(batches.make(pairs, list(task.items), layout)))
 
 

@@ -1,0 +1,59 @@
+"""Work done in two processes, which gloo connects, without a launcher."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.queues import Queue
+from socket import socket
+from typing import TypeVar
+
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+from preference.runtime import processes
+
+T = TypeVar("T")
+
+
+def in_two_processes(work: Callable[[], T]) -> list[T]:
+    """What `work` gives in each, in their order; an error in one fails.
+
+    They have all that is imported already. What they give is sent as pickles.
+    """
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    context = multiprocessing.get_context("fork")
+    results: Queue[tuple[int, list[T], str]] = context.Queue()
+
+    def run(rank: int) -> None:
+        os.environ.update(there, WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
+        try:
+            results.put((rank, [work()], ""))
+        except BaseException as error:
+            results.put((rank, [], f"{type(error).__name__}: {error}"))
+
+    started = [context.Process(target=run, args=(rank,)) for rank in range(2)]
+    for process in started:
+        process.start()
+    found = sorted((results.get(timeout=300) for _ in started), key=lambda result: result[0])
+    for process in started:
+        process.join()
+    assert not any(error for *_, error in found), found
+    return [value for _, values, _ in found for value in values]
+
+
+def shard(made: Accelerator) -> None:
+    """What a launch with recipes/accelerate/fsdp.yaml makes on GPUs, on this machine's CPUs.
+
+    The launcher's library has no switch for it.
+    """
+    # Every state that the library makes anew takes its kind from the partial one.
+    PartialState().distributed_type = made.state.distributed_type = DistributedType.FSDP
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", reshard_after_forward=True
+    )
+    if made.mixed_precision != "no":
+        plugin.set_mixed_precision(made.mixed_precision)
+    made.state.fsdp_plugin = plugin
+    processes.shard_exactly(made)
