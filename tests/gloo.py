@@ -15,14 +15,19 @@ from preference.runtime import processes
 T = TypeVar("T")
 
 
+def free_port() -> int:
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 def in_two_processes(work: Callable[[], T]) -> list[T]:
     """What `work` gives in each, in their order; an error in one fails.
 
     They have all that is imported already. What they give is sent as pickles.
     """
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     context = multiprocessing.get_context("fork")
     results: Queue[tuple[int, list[T], str]] = context.Queue()
 

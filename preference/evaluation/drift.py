@@ -15,6 +15,7 @@ from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples, Index, Ragged
 from preference.store.scores import Metrics, mean
 
+TOGETHER = 2048  # positions that are scored at a time
 NO_IDS = np.zeros(0, dtype=np.int32)
 
 
@@ -39,11 +40,13 @@ def draw(speaker: Speaker, prompts: Sequence[np.ndarray], max_new_tokens: int) -
 @torch.no_grad()
 def logps(model: PreTrainedModel, answers: Examples) -> np.ndarray:
     """The summed log-probability of each answer in nats, (answers,)."""
-    scorer, found = ResponseLogps(model, PLAIN), []
-    for place in range(len(answers.responses)):
-        batch = batches.make(answers, [np.array([place])], PLAIN.layout)
-        found.append(scorer(batch.to(model.device)).double().cpu().numpy())
-    return np.concatenate([np.zeros(0), *found])
+    scorer, found = ResponseLogps(model, PLAIN), np.zeros(len(answers.responses))
+    each = Ragged(np.arange(len(found)), np.arange(len(found) + 1))
+    sizes = batches.shapes(answers, each, PLAIN.layout) if len(found) else np.zeros((0, 2), int)
+    for group in batches.micro_batches(sizes, TOGETHER, PLAIN.layout):
+        batch = batches.make(answers, [each[item] for item in group], PLAIN.layout)
+        found[group] = scorer(batch.to(model.device)).double().cpu().numpy()
+    return found
 
 
 def metrics(

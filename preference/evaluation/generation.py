@@ -179,13 +179,19 @@ def _batch(
     )
     mask = torch.arange(longest) >= torch.tensor(padding)[:, None]
 
+    turns, over = [""] * len(prompts), [False] * len(prompts)
+
     def ended(sequences: Tensor, scores: Tensor | None, **_: object) -> Tensor:
-        texts = [read(speaker, row) for row in sequences[:, longest:].tolist()]
-        turns = [first_turn(text) if speaker.turns else text for text in texts]
+        rows = sequences[:, longest:].tolist() if speaker.turns or hear else []
+        for row, ids in enumerate(rows):
+            # What is over changes no more, and texts take long to read.
+            if not over[row]:
+                text = read(speaker, ids)
+                turns[row] = first_turn(text) if speaker.turns else text
+                over[row] = turns[row] != text or ids[-1] in speaker.ends
         if hear:
             hear([settled(turn) for turn in turns])
-        begun = [turn != text for turn, text in zip(turns, texts, strict=True)]
-        return torch.tensor(begun, device=sequences.device)
+        return torch.tensor(over, device=sequences.device)
 
     # What its files say of generating (penalties, other searches) would fill in what is not set
     # here, and models could not be compared.

@@ -56,13 +56,8 @@ def score(
         # A signal waits until what is scored is kept.
         session.held(),
     ):
-        turn, error = list[np.ndarray](), None
         while True:
-            (failed,), due, stop = session.agree(error is not None)
-            if failed:
-                session.halve(work.largest(turn), single=max(map(len, turn)) == 1)
-                work.cut(np.concatenate(work.groups))
-                error = None
+            _, due, stop = session.agree()
             if due:
                 work.save()
             if stop:
@@ -73,12 +68,16 @@ def score(
             turn = work.groups[:processes_]
             group = turn[rank if rank < len(turn) else 0]
             batch = batches.make(examples, [work.items[item] for item in group], layout)
+            failed = False
             try:
                 with accelerator.autocast():
                     found = model(batch.to(accelerator.device))
-            except RuntimeError as caught:
-                session.require_out_of_memory(caught, alone=True)
-                error = caught
+            except RuntimeError as error:
+                session.require_out_of_memory(error, alone=True)
+                failed = True
+            if session.anywhere(failed):
+                session.halve(work.largest(turn), single=max(map(len, turn)) == 1)
+                work.cut(np.concatenate(work.groups))
                 continue
             if rank < len(turn):
                 work.sums[work.responses(group)] = found.cpu().double().numpy()

@@ -191,7 +191,7 @@ class Objective:
     def _of_a_split(self, batch: Batch, settings: Train, weights: np.ndarray | None) -> float:
         """The mean loss of a split that is one step."""
         statistic = self.statistic(batch) if self.statistic else None
-        if statistic is not None and self.beside:
+        if statistic is not None and self.beside == "mismatched":
             # Of training data alone there are scores to estimate it from.
             statistic = statistic * 0
         losses = self.loss(batch.given(statistic), settings, self.asked(settings)).numpy()

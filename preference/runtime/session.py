@@ -63,6 +63,10 @@ class Session:
         *total, due, stop = processes.total(self.accelerator, own)
         return Agreement(list(map(float, total)), bool(due), bool(stop))
 
+    def anywhere(self, happened: bool) -> bool:
+        """Whether something happened in one of the processes."""
+        return bool(processes.total(self.accelerator, np.array([float(happened)]))[0])
+
     def stop_if_asked(self) -> None:
         """Raise `signals.Stopped` on every process if a signal has asked one of them."""
         if self.agree().stop:

@@ -6,6 +6,7 @@ DVC takes a read-only file of its cache to be what its name says, and hands it b
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from preference.core.errors import InputError
@@ -29,11 +30,11 @@ def short(files: Sequence[Path]) -> str:
 
 def of_directory(directory: Path) -> dict[str, str]:
     """Of all files under it, by relative path; of its own record not."""
-    return {
-        str(file.relative_to(directory)): of_file(file)
-        for file in sorted(directory.rglob("*"))
-        if file.is_file() and file.name != NAME
-    }
+    files = [f for f in sorted(directory.rglob("*")) if f.is_file() and f.name != NAME]
+    # Large models are many files, and digests leave Python's lock.
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(of_file, files)
+        return {str(f.relative_to(directory)): d for f, d in zip(files, digests, strict=True)}
 
 
 def seal(directory: Path) -> None:

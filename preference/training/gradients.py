@@ -68,7 +68,7 @@ class Gradients:
                 session.require_out_of_memory(error, alone=alone)
                 failed = True
             if trial:
-                failed = session.agree(failed).totals != [0]
+                failed = session.anywhere(failed)
             if failed:
                 cpu.clear(self.model.parameters())
                 session.halve(largest, single=single)

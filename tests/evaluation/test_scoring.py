@@ -7,6 +7,7 @@ import naive
 import numpy as np
 import pytest
 import sessions
+from gloo import in_two_processes
 from scorers import PACKED, Killed, Mortal, Small
 
 from preference.core import signals
@@ -39,6 +40,23 @@ def test_scoring_splits_what_does_not_fit(pairs: Examples) -> None:
     scorer.tokens = 5
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
         scoring.score(scorer, pairs, sessions.make(), "none")
+
+
+def short_of_memory() -> tuple[int, list[float]]:
+    session = sessions.make()
+    scorer = Small(naive.gpt2(), PACKED)
+    # The second process has less.
+    scorer.tokens = 130 if session.accelerator.process_index else 10**9
+    pairs = naive.make_pairs(naive.random_texts(10), 30)
+    found = scoring.score(scorer, pairs, session, "x")
+    return session.tokens_per_batch, found.logps.tolist()
+
+
+def test_of_two_processes_one_is_short_of_memory_and_both_go_on(pairs: Examples) -> None:
+    expected = scoring.score(ResponseLogps(naive.gpt2(), PACKED), pairs, sessions.make(), "all")
+    for tokens, found in in_two_processes(short_of_memory):
+        assert tokens < 1000
+        np.testing.assert_allclose(found, expected.logps, rtol=1e-5)
 
 
 def test_scoring_goes_on_where_it_was(pairs: Examples) -> None:

@@ -12,7 +12,7 @@ import project
 import pytest
 import sessions
 import torch
-from gloo import in_two_processes, shard
+from gloo import free_port, in_two_processes, shard
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -71,17 +71,31 @@ def compare(found: Path, expected: Path) -> None:
         assert value == near, name
 
 
-def test_launched_in_two_processes_dvc_gives_what_one_gives(another: Path, finished: Path) -> None:
+# Stands for a scheduler: the same command on each of two hosts.
+ON_TWO_HOSTS = """#!/bin/sh
+"$@" & other=$!
+"$@" && wait $other
+"""
+
+
+def test_launched_in_two_processes_dvc_gives_what_one_gives(
+    another: Path, finished: Path, tmp_path: Path
+) -> None:
     project.set_params(another, {"runtime.device": "cpu"})
-    launch = f"accelerate launch --config_file {RECIPES / 'ddp.yaml'} --num_processes 2"
+    start = f"accelerate launch --config_file {RECIPES / 'ddp.yaml'} --num_processes 2"
+    scheduler = tmp_path / "on-two-hosts"
+    scheduler.write_text(ON_TWO_HOSTS)
+    scheduler.chmod(0o755)
+    meeting = "--rdzv_backend c10d --main_process_ip localhost --main_process_port"
+    hosts = f"{scheduler} {start} --num_machines 2 {meeting} {free_port()}"
     # SFT is the same loop, the two evaluations are the same scoring.
-    for stage in ("reference", "train"):
+    for stage, launch, bar in (("reference", start, "reference: train"), ("train", hosts, "train")):
         done = project.run(
             another, "dvc", "repro", "-f", "-s", stage, LAUNCH=launch, SHELL="/bin/sh"
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    # One progress bar, though two processes work.
-    assert done.stderr.count("train: 100%") == 1
+        # One progress bar, though two processes work.
+        assert done.stderr.count(f"{bar}: 100%") == 1
     compare(another, finished)
 
 
