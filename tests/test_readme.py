@@ -11,6 +11,7 @@ import project
 import pytest
 from ruamel.yaml import YAML
 
+from preference.core.sections import flat
 from preference.evaluation.statistics import Difference
 from preference.report import markdown, results
 from preference.report.health import Health
@@ -57,6 +58,29 @@ def test_results_are_those_of_the_committed_metrics() -> None:
     assert set(parts) <= set(written.strip().split("\n\n"))
     shown = README.split("<!-- results -->\n")[1].split("<!-- end of results -->")[0]
     assert shown == written, "put results/table.md between the two marks in README.md"
+
+
+@pytest.mark.parametrize(
+    ("mark", "file"), [("smollm2-hh", "smollm2-hh/table.md"), ("seeds", "seeds.md")]
+)
+def test_excerpts_are_of_the_committed_tables(mark: str, file: str) -> None:
+    shown = README.split(f"<!-- {mark} -->\n")[1].split(f"<!-- end of {mark} -->")[0]
+    whole = (project.ROOT / "results" / file).read_text().splitlines()
+    assert shown.splitlines()
+    assert set(shown.splitlines()) <= set(whole)
+
+
+def test_kept_results_are_of_their_recipe() -> None:
+    asked = YAML(typ="safe").load(project.ROOT / "recipes/smollm2-hh.yaml")
+    kept = YAML(typ="safe").load(project.ROOT / "results/smollm2-hh/params.yaml")
+    assert dict(flat(asked)).items() <= dict(flat(kept)).items()
+
+
+@project.of_the_default
+def test_seeds_began_with_these_results() -> None:
+    lines = (project.ROOT / "results/seeds.md").read_text().splitlines()
+    seed = YAML(typ="safe").load(project.ROOT / "params.yaml")["seed"]
+    assert f"seeds of DPO: {', '.join(str(seed + n) for n in range(5))}." in " ".join(lines)
 
 
 @project.of_the_default
