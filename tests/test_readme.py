@@ -11,6 +11,7 @@ import project
 import pytest
 from ruamel.yaml import YAML
 
+from preference.core.params import OBJECTIVES
 from preference.core.sections import flat
 from preference.evaluation.statistics import Difference
 from preference.report import markdown, results
@@ -81,6 +82,16 @@ def test_seeds_began_with_these_results() -> None:
     lines = (project.ROOT / "results/seeds.md").read_text().splitlines()
     seed = YAML(typ="safe").load(project.ROOT / "params.yaml")["seed"]
     assert f"seeds of DPO: {', '.join(str(seed + n) for n in range(5))}." in " ".join(lines)
+
+
+@project.of_the_default
+def test_the_screen_has_every_objective_and_began_with_these_results() -> None:
+    rows = (project.ROOT / "results/screen.md").read_text().splitlines()[2:]
+    names = [row.split(" | ")[1] for row in rows if row.startswith("| ")]
+    for name in OBJECTIVES:
+        assert any(variant.startswith(f"{name}-beta-") for variant in names), name
+    final = results.read_metrics(project.ROOT / "results/metrics/final.json")
+    assert f" | {final['pair_acc']:.4f} | " in rows[0]
 
 
 @project.of_the_default

@@ -18,6 +18,7 @@ SFT = "SFT"
 KINDS = {SFT: GREY, "with a reference": BLUE, "without one": ORANGE, "of labels": GREEN}
 SIZE = {"width": 420, "height": 320}
 KL, LENGTH = "KL from SFT, nats an answer", "tokens of a drawn answer"
+TICKS = [0, 1, 3, 10, 30, 100, 300, 1000]  # of the KL
 LESS = "chosen less likely"
 
 
@@ -119,6 +120,11 @@ def _panel(
         labels.append(label | ends)
     held = [label[end] for label in labels for end in ("from", "to") if not _unknown(label[end])]
     spec = charts.points(series, Axis(x, holds=tuple(held)), share(title), KINDS)
+    if at_sft is not None:
+        # Some go hundreds of nats away, and most a few.
+        for layer in spec["layer"]:
+            layer["encoding"]["x"] |= {"axis": {"values": TICKS}, "title": f"{x} (logarithmic)"}
+            layer["encoding"]["x"]["scale"] |= {"type": "symlog"}
     encoding = spec["layer"][-1]["encoding"]
     scales = {name: encoding[name] for name in ("x", "y")}
     number = {"type": "text", "align": "left", "dx": 5, "dy": -6, "font": FONT, "color": INK}

@@ -123,11 +123,14 @@ def test_accuracy_by_kl_and_by_length() -> None:
     spans = [(row["from"], row["to"]) for row in length["layer"][0]["data"]["values"]]
     assert spans == [(32.5, 35.5), (34.5, 37.5), (30.5, 33.5)]
     assert kl["layer"][-2]["encoding"]["x"]["scale"]["domain"] == [0.0, 7.0]
+    # All layers have one scale.
+    kinds = [{la["encoding"]["x"]["scale"].get("type") for la in p["layer"]} for p in (kl, length)]
+    assert kinds == [{"symlog"}, {None}]
 
 
 def test_the_chart_is_drawn() -> None:
     drawn = charts.image(screen.chart(FOUND, STUDY))
-    for text in ("1", "2", "3", "SFT", "without one", screen.KL, screen.LENGTH):
+    for text in ("1", "2", "3", "SFT", "without one", f"{screen.KL} (logarithmic)", screen.LENGTH):
         assert f">{text}<" in drawn
 
 
