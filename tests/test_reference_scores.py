@@ -70,7 +70,7 @@ def test_ld_dpo_is_trained_with_responses_cut_to_the_shorter_one(
     (policy, _), (reference, _) = naive_scores(another, "policy"), naive_scores(another, "sft")
     reward = 0.1 * np.subtract(*(policy - reference).reshape(-1, 2).T)
     final = metrics(another, "final")
-    assert final["reward"] == pytest.approx(reward.mean(), rel=1e-3)
+    assert final["reward"] == pytest.approx(reward.mean(), abs=1e-4)
     assert final["loss"] == pytest.approx(np.log1p(np.exp(-reward)).mean(), rel=1e-3)
 
 

@@ -68,18 +68,16 @@ def score(
             turn = work.groups[:processes_]
             group = turn[rank if rank < len(turn) else 0]
             batch = batches.make(examples, [work.items[item] for item in group], layout)
-            failed = False
+            found: torch.Tensor | None = None
             try:
                 with accelerator.autocast():
                     found = model(batch.to(accelerator.device))
             except RuntimeError as error:
                 session.require_out_of_memory(error, alone=True)
-                failed = True
-            if session.anywhere(failed):
-                session.halve(work.largest(turn), single=max(map(len, turn)) == 1)
-                work.cut(np.concatenate(work.groups))
+            if session.anywhere(found is None):
+                work.halve(turn)
                 continue
-            if rank < len(turn):
+            if found is not None and rank < len(turn):
                 work.sums[work.responses(group)] = found.cpu().double().numpy()
                 work.counts[work.responses(group)] = batch.counts.numpy()
             work.groups = work.groups[processes_:]
@@ -141,9 +139,11 @@ class _Work:
         """Sums and counts of all processes."""
         return processes.total(self._session.accelerator, np.stack([self.sums, self.counts]))
 
-    def largest(self, groups: Sequence[np.ndarray]) -> int:
-        """Positions of the largest of some groups."""
-        return max(int(self._sizes[group, 1].sum()) for group in groups)
+    def halve(self, tried: Sequence[np.ndarray]) -> None:
+        """Cut what is left smaller than what was tried, for which there was no memory."""
+        largest = max(int(self._sizes[group, 1].sum()) for group in tried)
+        self._session.halve(largest, single=max(map(len, tried)) == 1)
+        self.cut(np.concatenate(self.groups))
 
     def save(self) -> None:
         """Keep what is scored, if anything is since the last time."""

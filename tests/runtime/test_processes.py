@@ -86,8 +86,8 @@ def test_launched_in_two_processes_dvc_gives_what_one_gives(
     scheduler = tmp_path / "on-two-hosts"
     scheduler.write_text(ON_TWO_HOSTS)
     scheduler.chmod(0o755)
-    meeting = "--rdzv_backend c10d --main_process_ip localhost --main_process_port"
-    hosts = f"{scheduler} {start} --num_machines 2 {meeting} {free_port()}"
+    meeting = f"--nnodes 2 --rdzv_backend c10d --rdzv_endpoint localhost:{free_port()}"
+    hosts = f"{scheduler} torchrun {meeting} --nproc_per_node 1"
     # SFT is the same loop, the two evaluations are the same scoring.
     for stage, launch, bar in (("reference", start, "reference: train"), ("train", hosts, "train")):
         done = project.run(

@@ -204,7 +204,7 @@ def test_a_screen_of_objectives() -> None:
     keys = {key for variant in found for key in variant.settings}
     assert {key for key in keys if not key.startswith("train.")} == {"reference.train"}
     scored = {(v.settings["train.objective"], v.settings["reference.train"]) for v in found}
-    assert {name for name, what in scored if what != "responses"} == {"kto_kl"}
+    assert {name for name, what in scored if what != "responses"} == {"kto_kl", "ld_dpo"}
 
 
 @pytest.mark.parametrize(
