@@ -99,10 +99,8 @@ def test_launched_in_two_processes_dvc_gives_what_one_gives(
     compare(another, finished)
 
 
-@pytest.mark.parametrize(
-    "stages",
-    [["train"], pytest.param(["sft_warmup", "reference", "train"], marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stages", [["train"], ["sft_warmup", "reference", "train"]])
 def test_sharded_weights_give_what_whole_ones_give(
     stages: list[str], another: Path, finished: Path
 ) -> None:
@@ -184,6 +182,7 @@ def test_error_is_told_once(another: Path) -> None:
     assert done.stderr.count("error: data/prepared/test.parquet: no such file") == 1
 
 
+@pytest.mark.long
 def test_gradient_checkpointing_changes_no_result(another: Path, finished: Path) -> None:
     project.set_params(another, {"runtime.gradient_checkpointing": True})
     shutil.rmtree(another / "models/policy")
