@@ -117,8 +117,16 @@ def _may_look(segments: Tensor) -> Tensor:
 
 
 def _bias(segments: Tensor) -> Tensor:
-    allowed = _may_look(segments)
-    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
+    """The same of one packed row, (tokens, tokens), as what is added to its scores."""
+    prompt = int((segments == 0).sum())
+    bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
+    start = prompt
+    # What fills the row up comes last, and is as a response.
+    for end in segments.unique_consecutive(return_counts=True)[1].cumsum(0).tolist():
+        if end > prompt:
+            bias[start:end, prompt:start] = -torch.inf
+            start = end
+    return bias
 
 
 def make(examples: Examples, items: Sequence[np.ndarray], layout: Layout) -> Batch:
