@@ -23,14 +23,16 @@ repro: .venv/.installed $(if $(findstring smollm2,$(RECIPE)),$(SMOLLM2)) ## Run 
 	@cat results/table.md
 	@$(if $(KEEP),$(RUN) python -m tools.keep $(KEEP))
 
-sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one
-	@$(RUN) python -m tools.sweep.main $(SWEEP)
+# Of sweep, seeds and screen: how many runs at a time.
+jobs = $(if $(JOBS),--jobs $(JOBS))
+sweep: .venv/.installed ## Run a study of recipes/studies, write results/sweep.md; SWEEP="--study beta" for another one; JOBS=2 runs two at a time
+	@$(RUN) python -m tools.sweep.main $(SWEEP) $(jobs)
 
 seeds: .venv/.installed ## Run what params ask for with SEEDS=5 seeds, write results/seeds.md; STUDY=name for each run of a study
-	@$(RUN) python -m tools.sweep.main --study $(or $(STUDY),seeds) --seeds $(or $(SEEDS),5)
+	@$(RUN) python -m tools.sweep.main --study $(or $(STUDY),seeds) --seeds $(or $(SEEDS),5) $(jobs)
 
 screen: .venv/.installed ## Run many objectives on one reference, write results/screen.md
-	@$(RUN) python -m tools.sweep.main --study screen
+	@$(RUN) python -m tools.sweep.main --study screen $(jobs)
 
 # Of what `dvc exp show` has: the final metrics, and the params that people vary.
 COLUMNS := (?!Experiment|Created|State|results/headline/final\.json:|(seed|precision)$$|(data|model|scoring|sft|train|samples|report)\.)

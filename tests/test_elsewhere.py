@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from source_helpers import ROWS, write_jsonl
 
 from tools.sweep import copies
+from tools.sweep.follow import Place
 
 NAME = "elsewhere"
 
@@ -92,14 +93,14 @@ def test_both_in_a_sweep(fetching: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     remote = 'url = "../../Größe"'
     (fetching / ".dvc/config.local").write_text(f"['remote \"store\"']\n    {remote}\n", "utf-8")
     repo = Repo()
-    copies.copy(repo)
-    assert copies.run(repo, NAME, {"seed": 7}, lambda line: None).error == ""
-    assert "Größe" in (copies.COPY / ".dvc/config.local").read_text("utf-8")
+    place = Place(copies.copy(repo))
+    assert copies.run(repo, NAME, {"seed": 7}, lambda line: None, place).error == ""
+    assert "Größe" in (place.directory / ".dvc/config.local").read_text("utf-8")
     require_same(fetching)
 
 
 def test_a_copy_never_evaluates_the_policy_of_the_project(another: Path) -> None:
-    place = another / copies.COPY
+    place = another / copies.COPIES / "0"
     for name in ("params.yaml", "stages", "preference", "data/prepared", "models/base"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).symlink_to(another / name)

@@ -21,10 +21,10 @@ def record(stage: str, seconds: float) -> None:
         return
 
 
-def known() -> dict[str, float]:
+def known(project: Path = Path()) -> dict[str, float]:
     """Seconds by stage, as last noted; none where nothing readable has been noted."""
     try:
-        noted = json.loads(FILE.read_text(encoding="utf-8"))
+        noted = json.loads((project / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(noted, dict):

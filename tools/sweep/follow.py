@@ -1,4 +1,4 @@
-"""DVC at work in the current directory, and what became of the pipeline by it."""
+"""DVC at work in a project, and what became of the pipeline by it."""
 
 import json
 import os
@@ -31,6 +31,20 @@ Metrics = Mapping[str, Mapping[str, Any]]  # by file, without the suffix
 Told = Callable[[str], object]  # hears of every line of DVC's output
 
 
+_AT_WORK: set["subprocess.Popen[str]"] = set()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where DVC runs: a directory, and what the environment has there beside what it has here."""
+
+    directory: Path = Path()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+HERE = Place()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of the pipeline.
@@ -52,19 +66,26 @@ class Outcome:
     scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
-def follow(command: Sequence[str], told: Told) -> Outcome:
+def follow(command: Sequence[str], told: Told, place: Place = HERE) -> Outcome:
     """Run one of DVC's commands; the stages that it ran are those that changed in `dvc.lock`."""
-    begun, names, before = time.monotonic(), stages(Path("dvc.yaml")), stages(LOCK)
-    error = run(command, told)
-    seconds, noted, after = time.monotonic() - begun, durations.known(), stages(LOCK)
+    project = place.directory
+    begun, names, before = time.monotonic(), stages(project / "dvc.yaml"), stages(project / LOCK)
+    error = run(command, told, place)
+    seconds, noted, after = (
+        time.monotonic() - begun,
+        durations.known(project),
+        stages(project / LOCK),
+    )
     ran = {name: noted.get(name, 0.0) for name in names if after.get(name) != before.get(name)}
     if error:
         return Outcome(seconds, ran, error=error)
-    metrics = {file.stem: json.loads(file.read_bytes()) for file in METRICS.glob("*.json")}
+    files = (project / METRICS).glob("*.json")
+    metrics = {file.stem: json.loads(file.read_bytes()) for file in files}
     reused = [name for name in names if name not in ran]
     # Now: the next run in this place writes others.
-    scored = {name: scores.read(file) for name, file in SCORES.items() if file.exists()}
-    return Outcome(seconds, ran, reused, metrics, scores=scored)
+    scored = {name: project / file for name, file in SCORES.items()}
+    read = {name: scores.read(file) for name, file in scored.items() if file.exists()}
+    return Outcome(seconds, ran, reused, metrics, scores=read)
 
 
 def stages(file: Path) -> dict[str, Any]:
@@ -81,7 +102,7 @@ def stages(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not valid YAML: {error}") from None
 
 
-def run(command: Sequence[str], told: Told) -> str:
+def run(command: Sequence[str], told: Told, place: Place = HERE) -> str:
     """Run one of DVC's commands; why it failed, in one line, if it did.
 
     Interrupted, it lets stages at work end first, as they would on Ctrl-C.
@@ -91,7 +112,8 @@ def run(command: Sequence[str], told: Told) -> str:
     said = []
     with subprocess.Popen(
         [sys.executable, "-m", "dvc", *command],
-        env={**os.environ, "PATH": programs},
+        cwd=place.directory,
+        env={**os.environ, "PATH": programs, **place.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,17 +122,26 @@ def run(command: Sequence[str], told: Told) -> str:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
+        _AT_WORK.add(process)
         try:
             for line in filter(None, map(str.strip, process.stdout)):
                 told(line)
                 said.append(line)
             failed = process.wait()
         except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
+            interrupt()
             process.wait()
             raise
+        finally:
+            _AT_WORK.discard(process)
     return error_in(said) if failed else ""
+
+
+def interrupt() -> None:
+    """Ask all that is at work, in whichever thread, to end; each is asked once."""
+    while _AT_WORK:
+        with suppress(ProcessLookupError):
+            os.killpg(_AT_WORK.pop().pid, signal.SIGINT)
 
 
 def error_in(lines: Sequence[str]) -> str:

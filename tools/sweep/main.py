@@ -7,7 +7,8 @@ variant becomes a DVC experiment, beside the working directory, which stays as i
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from preference.core.files import remove
 from preference.core.progress import bar
 from preference.report import charts
 from preference.store.text import write_text
-from tools.sweep import copies, outcomes, screen, seeds, study
+from tools.sweep import copies, lanes, outcomes, screen, seeds, study
 from tools.sweep.follow import Outcome, Told, follow
 from tools.sweep.study import Variant
 
@@ -32,25 +33,28 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--study", default="label-noise", help=named)
     several = "each run with so many seeds, from the one in params.yaml on"
     parser.add_argument("--seeds", type=int, help=several)
+    shared = "runs at a time, each with its part of the cores and GPUs (default: %(default)s)"
+    parser.add_argument("--jobs", type=int, default=1, help=shared)
     parser.add_argument("--out", type=Path, default=Path("results"), help="where to write")
 
 
-def runs(variants: Sequence[Variant], told: Told) -> Iterator[Outcome]:
-    """Run the first variant here, and the others in a copy with its results."""
+def runs(
+    variants: Sequence[Variant], told: Told, jobs: int = 1
+) -> Generator[tuple[Variant, Outcome]]:
+    """Run the first variant here, and the others in copies with its results."""
     from dvc.repo import Repo
 
-    yield follow(["repro"], told)
-    # Now, for all: what is changed here meanwhile is for another sweep.
-    repo = Repo()
-    copies.copy(repo)
-    for variant in variants[1:]:
-        yield copies.run(repo, f"sweep-{variant.name}", variant.settings, told)
+    yield variants[0], follow(["repro"], told)
+    # Copied now, for all: what is changed here meanwhile is for another sweep.
+    yield from lanes.runs(Repo(), variants[1:], told, jobs)
 
 
 def main(args: Namespace) -> None:
     settings = params.load()
     if args.seeds is not None and args.seeds < 2:
         raise InputError(f"--seeds {args.seeds}: seeds are compared, so take 2 or more")
+    if args.jobs < 1:
+        raise InputError(f"--jobs {args.jobs}: take 1 or more")
     wanted, variants = study.read(args.study, settings, args.seeds)
     view = VIEWS[wanted.view]
     copies.require_repository()
@@ -60,10 +64,13 @@ def main(args: Namespace) -> None:
         def told(line: str) -> None:
             progress.set_postfix_str(line[:WIDTH], refresh=sys.stderr.isatty())
 
-        for variant, outcome in zip(variants, runs(variants, told), strict=True):
-            found.append((variant, outcome))
-            tqdm.write(outcomes.summary(variant, outcome), file=sys.stderr)
-            progress.update()
+        # Closed on a signal, so that what is at work ends before this does.
+        with closing(runs(variants, told, args.jobs)) as ended:
+            for variant, outcome in ended:
+                found.append((variant, outcome))
+                tqdm.write(outcomes.summary(variant, outcome), file=sys.stderr)
+                progress.update()
+    found.sort(key=lambda pair: variants.index(pair[0]))
     text = view.table(found, wanted, durations.known(), settings.report.decimals)
     failed = [variant.name for variant, outcome in found if outcome.error]
     if len(failed) < len(found):
@@ -72,7 +79,7 @@ def main(args: Namespace) -> None:
     print(text, end="")
     if failed:
         raise InputError(f"{len(failed)} of {len(found)} runs failed: {', '.join(failed)}")
-    remove(copies.COPY)
+    remove(copies.COPIES)
 
 
 if __name__ == "__main__":

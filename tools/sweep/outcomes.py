@@ -41,7 +41,7 @@ def saving(outcomes: Outcomes, noted: Mapping[str, float]) -> str:
     about = f"at least ({unknown} of them were never timed here)" if unknown else "about"
     return (
         f"{len(reused)} of {len(reused) + len(ran)} stage runs were reused, which saved {about} "
-        f"{saved:.0f} s of {saved + took:.0f} s. The sweep took {took:.0f} s."
+        f"{saved:.0f} s of {saved + took:.0f} s. The runs took {took:.0f} s."
     )
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from preference.core.errors import InputError
 from tools.sweep import copies
-from tools.sweep.follow import Outcome, follow
+from tools.sweep.follow import Outcome, Place, follow
 
 NAME = "sweep-beta-5"
 SETTINGS = {"train.beta": 5.0}
@@ -21,8 +21,8 @@ STAGES = ["words", "train", "eval"]
 def experiment(name: str = NAME) -> Outcome:
     """Copy the project, and run an experiment in the copy."""
     repo = Repo()
-    copies.copy(repo)
-    return copies.run(repo, name, SETTINGS, lambda line: None)
+    place = Place(copies.copy(repo))
+    return copies.run(repo, name, SETTINGS, lambda line: None, place)
 
 
 def refs(place: Path) -> list[str]:
@@ -108,11 +108,12 @@ def test_a_failure_is_no_experiment_and_leaves_the_next(ran: Path) -> None:
     (ran / "train.py").write_text(good.replace("place = ", "assert beta < 4, 'large'\nplace = "))
     follow(["repro"], lambda line: None)
     repo = Repo()
-    copies.copy(repo)
-    failed = copies.run(repo, NAME, SETTINGS, lambda line: None)
+    place = Place(copies.copy(repo))
+    failed = copies.run(repo, NAME, SETTINGS, lambda line: None, place)
     assert "'train'" in failed.error
     assert refs(ran) == []
-    next_one = copies.run(repo, "sweep-beta-2", {"train.beta": 2.0}, lambda line: None)
+    beta = {"train.beta": 2.0}
+    next_one = copies.run(repo, "sweep-beta-2", beta, lambda line: None, place)
     assert next_one.metrics == {"final": {"pair_acc": 0.2}}
 
 
@@ -120,19 +121,20 @@ def test_the_copy_has_what_the_project_has_and_earlier_checkpoints(ran: Path) ->
     (ran / "words.txt").write_text("changed")
     (ran / ".dvcignore").unlink()
     (ran / "notes.txt").write_text("of the user's own")
-    kept = copies.KEPT / "train/000000700"
+    place = copies.COPIES / "0"
+    kept = place / copies.KEPT / "train/000000700"
     kept.mkdir(parents=True)
-    (copies.COPY / "left.txt").touch()
-    copies.copy(Repo())
-    assert (copies.COPY / "words.txt").read_text() == "changed"
+    (place / "left.txt").touch()
+    assert copies.copy(Repo()) == place
+    assert (place / "words.txt").read_text() == "changed"
     # dvc.lock and results are new to git, and DVC names them.
-    assert (copies.COPY / "dvc.lock").read_bytes() == (ran / "dvc.lock").read_bytes()
-    assert (copies.COPY / "results/metrics/final.json").exists()
+    assert (place / "dvc.lock").read_bytes() == (ran / "dvc.lock").read_bytes()
+    assert (place / "results/metrics/final.json").exists()
     for name in (".dvcignore", "notes.txt", "left.txt", "policy.json"):
-        assert not (copies.COPY / name).exists(), name
+        assert not (place / name).exists(), name
     assert kept.is_dir()
     head = project.git(ran, "rev-parse", "HEAD")
-    assert project.git(copies.COPY, "rev-parse", "HEAD") == head
+    assert project.git(place, "rev-parse", "HEAD") == head
 
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.5, "gamma": 1.0}])

@@ -84,7 +84,7 @@ def test_a_real_sweep_reuses_what_is_there(another: Path, tmp_path: Path) -> Non
     assert state(another) == before
     listed = project.run(another, "dvc", "exp", "list", "--name-only").stdout.split()
     assert listed == [f"sweep-{HALF}"]
-    assert not (another / copies.COPY).exists()
+    assert not (another / copies.COPIES).exists()
 
     # Again, on top of another commit: nothing is left to run.
     chart = (another / "results/sweep.svg").read_bytes()
@@ -152,7 +152,7 @@ def test_interrupted_it_goes_on_inside_of_a_training(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_study(another, "train.epochs", 15)
     project.set_params(another, {"runtime.checkpoint_minutes": 0})
-    checkpoints = copies.KEPT / "train"
+    checkpoints = copies.COPIES / "0" / copies.KEPT / "train"
     command = [sys.executable, *SWEEP[1:]]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while not list(checkpoints.glob("*/0*")):
@@ -169,7 +169,7 @@ def test_interrupted_it_goes_on_inside_of_a_training(
     lines: list[str] = []
     runs = study.read("study.yaml", params.load())[1]
     assert [variant.name for variant in runs] == ["dpo-epochs-2", "dpo-epochs-15"]
-    present, outcome = main.runs(runs, lines.append)
+    (_, present), (_, outcome) = main.runs(runs, lines.append)
     assert (present.error, outcome.error) == ("", "")
     assert list(outcome.ran) == CHANGED
     assert any(line.startswith(f"train: goes on after step {newest}, from") for line in lines)

@@ -54,9 +54,9 @@ def test_what_was_measured_counts_before_what_was_noted() -> None:
     two = OUTCOMES[:2]
     begun = "4 of 6 stage runs were reused, which saved"
     noted = {"sft-warmup": 30.0, "train": 100.0, "report": 100.0, "other": 1.0}
-    assert outcomes.saving(two, noted) == f"{begun} about 72 s of 87 s. The sweep took 15 s."
+    assert outcomes.saving(two, noted) == f"{begun} about 72 s of 87 s. The runs took 15 s."
     assert outcomes.saving(two, {}) == (
-        f"{begun} at least (2 of them were never timed here) 12 s of 27 s. The sweep took 15 s."
+        f"{begun} at least (2 of them were never timed here) 12 s of 27 s. The runs took 15 s."
     )
 
 
@@ -70,7 +70,7 @@ def test_table_to_the_letter() -> None:
 | dpo-0.5 | 0.500 | 0.250 to 0.625 | 0.100 | -0.400 to n/a | train, report | 1 | 14.0 |
 | kto-0.25 | failed |  | failed |  | train |  | 3.0 |
 
-4 of 7 stage runs were reused, which saved about 65 s of 83 s. The sweep took 18 s. Seconds are \
+4 of 7 stage runs were reused, which saved about 65 s of 83 s. The runs took 18 s. Seconds are \
 those of the run that wrote this table, on its machine. A step has as many pairs under every \
 objective, unless the study sets `train.batch_size`.
 
