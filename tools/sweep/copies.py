@@ -38,15 +38,15 @@ def require_repository() -> None:
         raise InputError(f"experiments need a git repository of their own; this is {within} of one")
 
 
-def copy(repo: "Repo", number: int = 0) -> Path:
+def copy(repo: "Repo", name: str = "0") -> Path:
     """Copy the project, with the results that it has; the copy shares DVC's cache.
 
     It has what git tracks, as it stands in the working directory, and what `dvc.yaml` names and git
-    does not know yet. Of an earlier copy of that number the checkpoints stay.
+    does not know yet. Of an earlier copy of that name the checkpoints stay.
     """
     from configobj import ConfigObj
 
-    place = COPIES / str(number)
+    place = COPIES / name
     for old in set(place.glob("*")) - {place / KEPT}:
         remove(old)
     git("clone", "--quiet", "--shared", "--bare", ".", str(place / ".git"))

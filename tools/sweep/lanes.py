@@ -16,31 +16,47 @@ if TYPE_CHECKING:
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def runs(
-    repo: "Repo", variants: Sequence[Variant], told: Told, jobs: int
-) -> Generator[tuple[Variant, Outcome]]:
-    """Run each variant as an experiment, `jobs` of them at a time; gives them as they end.
-
-    Which copy a variant runs in depends on its place alone, so that a sweep that was interrupted
-    finds the checkpoints there. Variants of one seed share a copy, and in it what they can.
+def dealt(variants: Sequence[Variant], lanes: int) -> list[int]:
+    """Which lane each variant goes to, by its place alone: interrupted and started again, a sweep
+    finds its checkpoints. Variants of one seed share a lane, and there what they can.
     """
     seeds = [variant.settings.get(SEED, number) for number, variant in enumerate(variants)]
     order = list(dict.fromkeys(seeds))
-    lanes = [ThreadPoolExecutor(1) for _ in range(min(jobs, len(order)))]
-    places = [
-        Place(copies.copy(repo, number), share(number, len(lanes))) for number in range(len(lanes))
-    ]
+    return [order.index(seed) % lanes for seed in seeds]
+
+
+def part(variants: Sequence[Variant], number: int, of: int) -> list[Variant]:
+    """The variants of one lane, which may be a job of its own."""
+    dealt_to = zip(variants, dealt(variants, of), strict=True)
+    return [variant for variant, lane in dealt_to if lane == number]
+
+
+def runs(
+    repo: "Repo", variants: Sequence[Variant], told: Told, jobs: int, name: str = ""
+) -> Generator[tuple[Variant, Outcome]]:
+    """Run each variant as an experiment, `jobs` of them at a time; gives them as they end.
+
+    Args:
+        name: what the copies' names begin with.
+    """
+    numbers = dealt(variants, jobs)
+    lanes = {number: ThreadPoolExecutor(1) for number in sorted(set(numbers))}
+    places = {
+        number: Place(copies.copy(repo, f"{name}{number}"), share(number, len(lanes)))
+        for number in lanes
+    }
     started: dict[Future[Outcome], Variant] = {}
     try:
-        for variant, seed in zip(variants, seeds, strict=True):
-            number = order.index(seed) % len(lanes)
-            name, settings = f"sweep-{variant.name}", variant.settings
-            future = lanes[number].submit(copies.run, repo, name, settings, told, places[number])
+        for variant, number in zip(variants, numbers, strict=True):
+            experiment, settings = f"sweep-{variant.name}", variant.settings
+            future = lanes[number].submit(
+                copies.run, repo, experiment, settings, told, places[number]
+            )
             started[future] = variant
         for future in as_completed(started):
             yield started[future], future.result()
     finally:
-        for lane in lanes:
+        for lane in lanes.values():
             lane.shutdown(wait=False, cancel_futures=True)
         # One may have been about to begin.
         while not all(future.done() for future in started):

@@ -9,6 +9,8 @@ import project
 import pytest
 import torch
 from dvc.repo import Repo
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tools.sweep import copies, lanes
 from tools.sweep.follow import follow
@@ -98,6 +100,20 @@ def test_stopped_all_end_and_none_begins(tiny: Path, tmp_path: Path) -> None:
     assert time.monotonic() - begun < 50
     assert len(list(place.iterdir())) == 2
     assert project.run(tiny, "dvc", "exp", "list", "--name-only").stdout == ""
+
+
+@given(st.lists(st.integers(0, 4), max_size=12), st.integers(1, 5), st.booleans())
+def test_parts_are_all_once_and_divide_no_seed(seeds: list[int], of: int, seeded: bool) -> None:
+    named = [("seed" if seeded else "train_batch_size", seed) for seed in seeds]
+    asked = [variant(**{name: value}, number=n) for n, (name, value) in enumerate(named)]
+    parts = [lanes.part(asked, number, of) for number in range(of)]
+    names = [[v.name for v in part] for part in parts]
+    assert sorted(name for part in names for name in part) == sorted(v.name for v in asked)
+    if seeded:
+        own = [{v.settings["seed"] for v in part} for part in parts]
+        assert sum(map(len, own)) == len(set(seeds))
+    else:
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.mark.parametrize(
