@@ -198,11 +198,15 @@ def _needed(found: Sequence[Group]) -> list[str]:
         (f"seeds, with {items:,} {what}", "right"),
         *((f"{what}, with {seeds} seeds", "right") for seeds in SEEDS),
     ]
-    cells = [
-        [title, _told(power.seeds_needed(spread, SHOWN))]
-        + [_told(power.items_needed(spread, SHOWN, seeds)) for seeds in SEEDS]
-        for title, spread in spreads.items()
-    ]
+    cells, alone = [], ""
+    for title, spread in spreads.items():
+        needed = [power.seeds_needed(spread, SHOWN)]
+        needed += [power.items_needed(spread, SHOWN, seeds) for seeds in SEEDS]
+        # Of shares, so all that is less is rounding.
+        known = float(spread.seed + sum(spread.of_items)) > 1e-12
+        cells.append([title, *(_told(number) if known else "unknown" for number in needed)])
+        if not known:
+            alone = " Where seeds came to the same everywhere, nothing tells how others would vary."
     alike = (
         "Two variants like one vary as it does, each by itself, and find the same test data as "
         "hard. "
@@ -212,7 +216,7 @@ def _needed(found: Sequence[Group]) -> list[str]:
         "",
         f"So much shows a true difference with a power of {power.POWER:.0%}, at the 5% level. "
         f"{alike if len(found) == 1 else ''}The estimate of what seeds vary is itself one of few "
-        "seeds.",
+        f"seeds.{alone}",
     ]
 
 

@@ -149,6 +149,15 @@ def test_two_variants_are_compared_by_seed_and_pair() -> None:
     assert "two variants like" not in text
 
 
+def test_seeds_that_do_not_differ_tell_nothing_of_others() -> None:
+    found = [(variant(s, s), outcome(0.5, 1)) for s in (1, 2, 3)]
+    text = seeds.table(found, study(), {}, decimals=3)
+    row = next(row for row in cells(text) if row[0].startswith("two variants like"))
+    assert row[1:] == ["unknown"] * 5
+    assert "Where seeds came to the same everywhere, nothing tells how others would vary." in text
+    assert "to the same everywhere" not in seeds.table(one(), study(), {}, decimals=3)
+
+
 def test_a_single_seed_tells_nothing() -> None:
     text = seeds.table(one()[:1], study(), {}, decimals=3)
     assert cells(text)[-1][3:] == ["n/a to n/a", "n/a", "n/a", "n/a"]
