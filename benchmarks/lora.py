@@ -22,10 +22,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks import workload
 from preference.core import params
 from preference.core.optimization import Lora
+from preference.losses import task
 from preference.model import lora
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
-from preference.objectives.registry import task
 from preference.runtime.checkpoints import Checkpoints
 from preference.runtime.session import Session
 from preference.store.examples import Examples, Index, Ragged

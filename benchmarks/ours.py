@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measured import Measured
 from benchmarks.workload import Workload
+from preference import losses
 from preference.core import params
 from preference.evaluation.scoring import score
 from preference.model.scorer import open_model
-from preference.objectives import registry
 from preference.runtime import session
 from preference.training import loop
 
@@ -36,7 +36,7 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
         scored = time.perf_counter() - start
         if work == "scoring":
             return Measured(seconds=scored)
-        task = registry.task(examples, reference, settings)
+        task = losses.task(examples, reference, settings)
         with TemporaryDirectory() as directory:
             start = time.perf_counter()
             loop.fit(

@@ -14,8 +14,8 @@ from preference.data import tokens
 from preference.evaluation.metrics import chosen_less_likely
 from preference.evaluation.scoring import score_saved
 from preference.evaluation.summary import headline, summary
+from preference.losses import named
 from preference.model import loading
-from preference.objectives.registry import named
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.text import write_json

@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from preference.core import params, stage
-from preference.objectives.registry import named
+from preference.losses import named
 from preference.report import (
     analysis,
     card,

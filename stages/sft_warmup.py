@@ -14,11 +14,10 @@ from preference.evaluation.scoring import score
 from preference.model import saving, scorer
 from preference.objectives import sft
 from preference.runtime import session
-from preference.store import examples, scores
+from preference.store import examples
 from preference.training import loop, optimizers
 
 PREPARED, BASE = Path("data/prepared"), Path("models/base")
-BASELINE = Path("data/scores/baseline.parquet")
 OUT, CURVES = Path("models/sft"), Path("results/curves/sft")
 
 
@@ -27,7 +26,7 @@ def main(args: Namespace) -> None:
     split = settings.train.evaluate
     train, judged = (examples.read(PREPARED / f"{name}.parquet") for name in ("train", split))
     determined_by = [settings.seed, settings.sft, split]
-    with session.opened("sft-warmup", settings, [PREPARED, BASE, BASELINE], determined_by) as run:
+    with session.opened("sft-warmup", settings, [PREPARED, BASE], determined_by) as run:
         # What would fail after SFT is refused before it.
         optimizers.require(run.accelerator, sft=settings.sft, train=settings.train)
         lora, longest = settings.sft.lora, max(train.longest, judged.longest)
@@ -44,8 +43,6 @@ def main(args: Namespace) -> None:
             evaluate=lambda model: both_ways(score(model, judged, run, f"sft: {split}")),
             # What training begins with, and its reference, is one model.
             save=lambda model: saving.save(run.accelerator, model, BASE, OUT, whole=True),
-            # The base was scored on the test pairs, though on no others.
-            start=both_ways(scores.read(BASELINE)) if split == "test" else None,
         )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from preference.core import optimization, params, stage
 from preference.evaluation.metrics import log_ratio_intervals, pair_metrics
 from preference.evaluation.scoring import score
+from preference.losses import named, needless, task
 from preference.model import scorer
-from preference.objectives.registry import named, needless, task
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.scores import Metrics, Scores

@@ -7,7 +7,7 @@ from naive import make_index
 from settings import params
 
 from preference.core.params import Params
-from preference.objectives.registry import named
+from preference.losses import named
 from preference.report import comparison
 from preference.report.findings import Run, Weight
 from preference.report.health import Health

@@ -14,8 +14,8 @@ import settings
 import torch
 from torch import Tensor
 
+from preference.losses import named
 from preference.objectives.batch import Batch
-from preference.objectives.registry import named
 from preference.store.scores import Scores
 
 Options = dict[str, Any]

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"core", "store"},
     "model": {"core", "store", "runtime"},
     "objectives": {"core", "store"},
+    "losses": {"core", "store", "objectives"},
     "training": {"core", "store", "runtime", "model", "objectives"},
     "evaluation": {"core", "store", "data", "runtime", "model", "objectives"},
     "report": {"core", "store", "objectives", "evaluation"},

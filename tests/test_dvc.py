@@ -14,7 +14,7 @@ from dvc.repo import Repo
 from preference.core import params, sections
 
 STAGES = project.STAGES
-LOSSES = Path("preference/objectives/losses")
+LOSSES = Path("preference/losses")
 TRAINED = {"train", "final-eval", "samples", "report"}
 FROM_SFT = {"sft-warmup", "reference", "sft-eval", *TRAINED}
 SCORED = {"baseline-eval", *FROM_SFT}
@@ -348,13 +348,13 @@ TOUCHED: dict[str, set[str]] = {
     "evaluation/statistics.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     "evaluation/summary.py": {"baseline-eval", "sft-eval", "final-eval", "report"},
     # Of all losses, the one that is trained with.
-    "objectives/losses/dpo.py": TRAINED,
-    "objectives/losses/kto.py": set(),
-    "objectives/losses/simpo.py": set(),
+    "losses/dpo.py": TRAINED,
+    "losses/kto.py": set(),
+    "losses/simpo.py": set(),
     "objectives/batch.py": FROM_SFT,
     "objectives/items.py": FROM_SFT,
     "objectives/mismatched.py": FROM_SFT,
-    "objectives/registry.py": TRAINED,
+    "losses/__init__.py": TRAINED,
     "objectives/sft.py": FROM_SFT,
     "training/loop.py": FROM_SFT,
     "training/gradients.py": FROM_SFT,
@@ -405,7 +405,7 @@ def test_changed_code_affects_its_importers_and_what_follows(
 
 
 def test_code_that_says_how_to_compute_reruns_nothing(another: Path) -> None:
-    for file in ("core/progress.py", "core/hub.py", "core/errors.py", "objectives/losses/kto.py"):
+    for file in ("core/progress.py", "core/hub.py", "core/errors.py", "losses/kto.py"):
         with (another / "preference" / file).open("a") as code:
             code.write("# changed\n")
     assert project.repro(another) == []

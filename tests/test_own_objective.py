@@ -21,7 +21,7 @@ ASKED = {"train.objective": "squared_hinge", "train.beta": 0.5, "train.options":
 
 
 def add(another: Path) -> None:
-    file = another / "preference/objectives/losses/squared_hinge.py"
+    file = another / "preference/losses/squared_hinge.py"
     file.write_text(SQUARED_HINGE + "\n")
 
 

@@ -119,7 +119,7 @@ def test_dvc_shows_metrics_params_and_plots(finished: Path) -> None:
     plots = project.run(finished, "dvc", "plots", "show", "--json")
     assert plots.returncode == 0, plots.stderr
     drawn = json.loads(plots.stdout)
-    assert "training loss" in drawn["data"]
+    assert "training loss by step" in drawn["data"]
     before = (finished / "params.yaml").read_bytes()
     project.set_params(finished, {"train.beta": 0.7})
     diff = json.loads(project.run(finished, "dvc", "params", "diff", "--json").stdout)

@@ -23,12 +23,11 @@ from preference.core.data_params import Demo
 from preference.core.params import Model
 from preference.data.sources import demo
 from preference.evaluation.scoring import score
+from preference.losses import dpo, named
 from preference.model import base, batches, loading, probe
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
-from preference.objectives.losses import dpo
-from preference.objectives.registry import named
 from preference.report.analysis import read_curve
 from preference.training import loop
 from tools import export

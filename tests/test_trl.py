@@ -18,12 +18,12 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
+from preference.losses import named
 from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.objectives.objective import step_metrics
-from preference.objectives.registry import named
 
 MAX_LENGTH = 18
 BETA = 0.3

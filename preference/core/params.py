@@ -24,7 +24,7 @@ from preference.core.sections import (
 
 PARAMS_FILE = Path("params.yaml")
 # Each objective is a file there, under its name: their list needs no import of what computes.
-LOSSES = Path(__file__).parents[1] / "objectives" / "losses"
+LOSSES = Path(__file__).parents[1] / "losses"
 OBJECTIVES = tuple(sorted(file.stem for file in LOSSES.glob("[!_]*.py")))
 
 
@@ -87,7 +87,7 @@ def _known(objective: str) -> str:
 
 def _objective(name: str) -> Any:
     """An `objectives.objective.Objective`; only to refuse what does not go with it."""
-    return import_module(f"preference.objectives.losses.{name}").OBJECTIVE
+    return import_module(f"preference.losses.{name}").OBJECTIVE
 
 
 class Train(Optimization):

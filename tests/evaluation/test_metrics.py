@@ -13,8 +13,7 @@ from settings import train
 
 from preference.core.params import Train
 from preference.evaluation import metrics
-from preference.objectives.losses import dpo, kto
-from preference.objectives.registry import named
+from preference.losses import dpo, kto, named
 from preference.store.scores import Metrics, Scores, log_ratios
 
 unhurried = hypothesis.settings(deadline=None)  # a busy machine is no failure

@@ -22,11 +22,11 @@ from transformers import PreTrainedModel as Model
 
 from preference.core.errors import InputError
 from preference.core.optimization import Lora
+from preference.losses import named
 from preference.model import batches, layers, loading, lora, saving
 from preference.model.batches import Layout
 from preference.model.probe import PLAIN, Abilities
 from preference.model.scorer import ResponseLogps, open_model
-from preference.objectives.registry import named
 from preference.runtime.session import Session
 from preference.store import checksums
 from preference.training import loop

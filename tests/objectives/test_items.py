@@ -18,11 +18,10 @@ from objective_cases import (
 )
 
 from preference.core import params
+from preference.losses import bco_pair, dpo, kto, named
 from preference.objectives.items import Items
 from preference.objectives.label_noise import flips
-from preference.objectives.losses import bco_pair, dpo, kto
 from preference.objectives.objective import Task
-from preference.objectives.registry import named
 from preference.store.examples import Examples
 from preference.store.scores import Scores
 

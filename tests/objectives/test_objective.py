@@ -21,10 +21,10 @@ from objective_cases import (
 from torch import Tensor
 
 from preference.core.errors import InputError
+from preference.losses import dpo, kto
 from preference.objectives import sft
 from preference.objectives.batch import Batch
 from preference.objectives.label_noise import flips
-from preference.objectives.losses import dpo, kto
 from preference.objectives.objective import NO_SUMS, Objective, Task, step_metrics, step_sums
 from preference.store.scores import Scores
 

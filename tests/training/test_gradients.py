@@ -17,10 +17,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from preference.core.errors import InputError
+from preference.losses import named
 from preference.model.scorer import ResponseLogps
 from preference.objectives import sft
 from preference.objectives.mismatched import mismatched
-from preference.objectives.registry import named
 from preference.store.examples import Examples
 from preference.store.scores import Scores
 from preference.training.gradients import Gradients

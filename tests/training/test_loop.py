@@ -19,17 +19,17 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 from preference.core.errors import InputError
 from preference.core.optimization import Optimization
 from preference.core.params import Train
+from preference.losses import named
+from preference.losses.kto import metrics as kto_metrics
 from preference.model import batches, loading
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
 from preference.objectives.batch import Batch
-from preference.objectives.losses.kto import metrics as kto_metrics
 from preference.objectives.mismatched import mismatched
 from preference.objectives.objective import NoOptions, Objective, Task
 from preference.objectives.public_length import to_public_length
-from preference.objectives.registry import named
 from preference.store.examples import Examples
 from preference.store.scores import Scores, pair_margins
 from preference.training import loop

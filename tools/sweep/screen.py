@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preference.objectives.registry import named
+from preference.losses import named
 from preference.report import charts, comparison, markdown
 from preference.report.axes import Axis, share
 from preference.report.charts import BLUE, FONT, GREEN, GREY, INK, ORANGE, Spec

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from preference.core import params
 from preference.core.params import Key, Params
 from preference.core.sections import Section, checked, flat, read_yaml
-from preference.objectives.registry import named
+from preference.losses import named
 
 STUDIES = Path("recipes/studies")
 OBJECTIVE, BATCH, SEED = "train.objective", "train.batch_size", "seed"

@@ -10,9 +10,9 @@ import pytest
 import settings
 from objective_cases import PAIRS, REFERENCE, labelled
 
+from preference import losses
 from preference.core import params
 from preference.core.errors import InputError
-from preference.objectives import registry
 from preference.store.scores import Scores
 
 
@@ -22,9 +22,9 @@ def asked(objective: str) -> params.Params:
 
 
 def test_each_objective_is_a_file_under_its_name() -> None:
-    titles = {name: registry.named(name).title for name in params.OBJECTIVES}
+    titles = {name: losses.named(name).title for name in params.OBJECTIVES}
     assert titles["dpo"] == "DPO"
-    assert registry.named("dpo").trained == "SFT + DPO"
+    assert losses.named("dpo").trained == "SFT + DPO"
     # In tables and charts they are told apart by these.
     assert len(set(titles.values())) == len(titles) > 2
 
@@ -32,7 +32,7 @@ def test_each_objective_is_a_file_under_its_name() -> None:
 def test_the_docs_have_each_objective() -> None:
     lines = (project.ROOT / "docs/objectives.md").read_text().splitlines()
     for name in params.OBJECTIVES:
-        found = registry.named(name)
+        found = losses.named(name)
         needs = "pairs" if found.needs == "pairs" else "labelled responses, or pairs"
         reference = "yes" if found.reference else "no"
         assert any(
@@ -43,39 +43,39 @@ def test_the_docs_have_each_objective() -> None:
 
 def test_an_unknown_objective_is_refused() -> None:
     with pytest.raises(InputError, match=r"train\.objective: 'ppo' is none of aot, .*, dpo, "):
-        registry.named("ppo")
+        losses.named("ppo")
 
 
 def test_pairs_are_refused_where_the_data_have_none() -> None:
     examples, reference = labelled([1, 0], [1.0, 1.0])
-    assert len(registry.task(examples, reference, asked("kto")).items) == 2
+    assert len(losses.task(examples, reference, asked("kto")).items) == 2
     with pytest.raises(InputError, match="dpo needs pairs; the training data have 0 pairs and 2"):
-        registry.task(examples, reference, asked("dpo"))
+        losses.task(examples, reference, asked("dpo"))
 
 
 def test_responses_without_labels_are_refused() -> None:
     examples = naive.make_examples([([1], [[2], [3]])], 8, [])
     scores = Scores(examples.index, REFERENCE.logps[:2], REFERENCE.tokens[:2])
     with pytest.raises(InputError, match="kto needs labels; the training data have 0 pairs and 0"):
-        registry.task(examples, scores, asked("kto"))
+        losses.task(examples, scores, asked("kto"))
 
 
 @pytest.mark.parametrize("name", params.OBJECTIVES)
 def test_a_task_covers_all_pairs(name: str) -> None:
-    task = registry.task(PAIRS, REFERENCE, asked(name), apart=REFERENCE)
+    task = losses.task(PAIRS, REFERENCE, asked(name), apart=REFERENCE)
     assert sorted(task.items.values.tolist()) == list(range(8))
 
 
 @pytest.mark.parametrize("name", params.OBJECTIVES)
 def test_every_option_has_a_default(name: str) -> None:
     """So that what `train.options` leaves out is as it stands in the loss's own file."""
-    registry.named(name).options()
+    losses.named(name).options()
 
 
-@pytest.mark.parametrize("name", [n for n in params.OBJECTIVES if registry.named(n).reference])
+@pytest.mark.parametrize("name", [n for n in params.OBJECTIVES if losses.named(n).reference])
 def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="needs scores by the reference"):
-        registry.task(PAIRS, None, asked(name))
+        losses.task(PAIRS, None, asked(name))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_task_without_the_scores_that_it_needs_is_refused(name: str) -> None:
     ],
 )
 def test_what_was_scored_in_vain_is_said(name: str, kept: set[str], said: str | None) -> None:
-    found = registry.needless(name, kept)
+    found = losses.needless(name, kept)
     assert found is None if said is None else re.search(said, found or "")
 
 
@@ -100,12 +100,12 @@ def test_what_was_scored_in_vain_is_said(name: str, kept: set[str], said: str | 
 def test_margins_are_refused_where_the_loss_asks_for_none(name: str) -> None:
     index = replace(PAIRS.index, margins=np.ones(4, "f4"))
     examples, scores = replace(PAIRS, index=index), replace(REFERENCE, index=index)
-    if registry.named(name).margins:
-        assert len(registry.task(examples, scores, asked(name), apart=scores).items) == 4
+    if losses.named(name).margins:
+        assert len(losses.task(examples, scores, asked(name), apart=scores).items) == 4
     else:
         problem = (
             rf"train\.objective: {name} has no use for the margins .*; set data\.columns: "
             r"\{ignore: margin\} .*, or one of cpo, dpo, dpop, ld_dpo, robust, rpo, simpo"
         )
         with pytest.raises(InputError, match=problem):
-            registry.task(examples, scores, asked(name), apart=scores)
+            losses.task(examples, scores, asked(name), apart=scores)

@@ -1,4 +1,4 @@
-"""The objectives by name: each is a file in `losses/`, and that directory is the list of them."""
+"""The objectives by name: each is a file here, and this directory is the list of them."""
 
 from collections.abc import Collection
 from importlib import import_module
@@ -18,7 +18,7 @@ def named(name: str) -> Objective:
     """
     if name not in OBJECTIVES:
         raise InputError(f"train.objective: {name!r} is none of {', '.join(OBJECTIVES)}")
-    return import_module(f"preference.objectives.losses.{name}").OBJECTIVE
+    return import_module(f"preference.losses.{name}").OBJECTIVE
 
 
 def task(

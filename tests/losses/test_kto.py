@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from settings import train
 from torch import Tensor
 
+from preference.losses import kto
 from preference.objectives.batch import Batch
-from preference.objectives.losses import kto
 from preference.objectives.objective import NoOptions
 
 unhurried = settings(deadline=None)  # a busy machine is no failure

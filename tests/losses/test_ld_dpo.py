@@ -11,12 +11,12 @@ import pytest
 import settings
 import torch
 
+from preference.losses import named
 from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.objectives.public_length import to_public_length
-from preference.objectives.registry import named
 
 ALPHA = 0.3
 
