@@ -28,7 +28,8 @@ from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.runtime.checkpoints import Checkpoints
 from preference.runtime.session import Session
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index
 from preference.store.scores import Scores
 from preference.store.text import write_json
 from preference.training import loop

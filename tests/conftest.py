@@ -14,12 +14,22 @@ from browsing import CHROMIUM, QUIET
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
+from preference.store import mapped
+
 # That a busy machine is slow is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 # On tiny tensors more threads only wait for each other; in the processes that tests start, too.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def copies(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where copies of the tables that a test reads itself lie: not in the project."""
+    place = tmp_path_factory.mktemp("mapped")
+    monkeypatch.setattr(mapped, "ROOT", place)
+    return place
 
 
 @pytest.fixture(scope="session")

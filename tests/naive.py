@@ -14,7 +14,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index
 from preference.store.scores import Scores
 
 VOCABULARY = 97
@@ -55,7 +56,7 @@ def llama(seed: int = 0, positions: int = 64, layers: int = 2) -> PreTrainedMode
 def ragged(rows: list[list[int]]) -> Ragged:
     lengths = [len(row) for row in rows]
     values = np.array([token for row in rows for token in row], dtype=np.int32)
-    return Ragged(values, np.append(0, np.cumsum(lengths)).astype(np.int64))
+    return Ragged.of(values, np.array(lengths, dtype=np.int64))
 
 
 def cut(prompt: list[int], response: list[int], max_length: int) -> tuple[list[int], list[int]]:

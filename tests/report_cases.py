@@ -13,7 +13,8 @@ from preference.report import comparison, figures, length, page, verdict
 from preference.report.health import Health
 from preference.report.results import rows
 from preference.report.verdict import Outcome
-from preference.store.examples import Examples, Index
+from preference.store.examples import Examples
+from preference.store.index import Index
 from preference.store.scores import Scores
 from preference.store.texts import Text
 

@@ -63,7 +63,7 @@ def test_responses_without_labels_are_refused() -> None:
 @pytest.mark.parametrize("name", params.OBJECTIVES)
 def test_a_task_covers_all_pairs(name: str) -> None:
     task = losses.task(PAIRS, REFERENCE, asked(name), apart=REFERENCE)
-    assert sorted(task.items.values.tolist()) == list(range(8))
+    assert sorted(task.items.reshape(-1).tolist()) == list(range(8))
 
 
 @pytest.mark.parametrize("name", params.OBJECTIVES)

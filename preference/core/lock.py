@@ -1,4 +1,4 @@
-"""The lock against a second run: what two at once must not do."""
+"""Locks: what two at once must not do, and what one does for all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,4 +25,16 @@ def alone(name: str) -> Iterator[None]:
             f"{name} is already at work in this directory; wait until it is done, or stop it"
         ) from None
     with lock:
+        yield
+
+
+@contextmanager
+def in_turn(file: Path) -> Iterator[None]:
+    """Let one process at a time do something; the others wait for their turn.
+
+    Args:
+        file: the lock, the same to all of them.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file):
         yield

@@ -11,7 +11,7 @@ from preference.core.errors import InputError
 from preference.data.encoding import Encoded
 from preference.data.formats.example import Example, Unusable
 from preference.data.leakage import Seen
-from preference.store.examples import Index
+from preference.store.index import Index
 from preference.store.tables import INDEX, flat
 
 SKIPPED_ROWS_NAMED = 20

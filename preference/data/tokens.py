@@ -119,9 +119,9 @@ def ragged(ids: Sequence[Sequence[int]]) -> Ragged:
 
 
 def append(rows: Ragged, token: int) -> Ragged:
-    """Put one more token at the end of every row."""
-    values = np.insert(rows.values, rows.offsets[1:], token)
-    return Ragged(values, rows.offsets + np.arange(len(rows.offsets)))
+    """Put one more token at the end of every row; rows stand one after the other."""
+    values = np.insert(rows.values, rows.starts + rows.lengths, token)
+    return Ragged.of(values, rows.lengths + 1)
 
 
 def bos(tokenizer: Tokenizer) -> list[int]:

@@ -62,9 +62,8 @@ def truncate(
 def keep(rows: Ragged, first: np.ndarray | int, last: np.ndarray | int) -> Ragged:
     """Cut each row to its first and its last tokens, so many a row or one number for all."""
     lengths = np.broadcast_to(first + last, len(rows))
-    offsets = np.append(0, np.cumsum(lengths))
-    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    from_end = np.repeat(rows.offsets[1:] - lengths, lengths) + place
-    from_start = np.repeat(rows.offsets[:-1], lengths) + place
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    from_end = np.repeat(rows.starts + rows.lengths - lengths, lengths) + place
+    from_start = np.repeat(rows.starts, lengths) + place
     front = np.repeat(np.broadcast_to(first, len(rows)), lengths)
-    return Ragged(rows.values[np.where(place < front, from_start, from_end)], offsets)
+    return Ragged.of(rows.values[np.where(place < front, from_start, from_end)], lengths)

@@ -12,7 +12,8 @@ from preference.evaluation.intervals import mean_interval
 from preference.model import batches
 from preference.model.probe import PLAIN
 from preference.model.scorer import ResponseLogps
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index
 from preference.store.scores import Metrics, mean
 
 TOGETHER = 2048  # positions that are scored at a time
@@ -41,7 +42,7 @@ def draw(speaker: Speaker, prompts: Sequence[np.ndarray], max_new_tokens: int) -
 def logps(model: PreTrainedModel, answers: Examples) -> np.ndarray:
     """The summed log-probability of each answer in nats, (answers,)."""
     scorer, found = ResponseLogps(model, PLAIN), np.zeros(len(answers.responses))
-    each = Ragged(np.arange(len(found)), np.arange(len(found) + 1))
+    each = Ragged.even(np.arange(len(found))[:, None])
     sizes = batches.shapes(answers, each, PLAIN.layout) if len(found) else np.zeros((0, 2), int)
     for group in batches.micro_batches(sizes, TOGETHER, PLAIN.layout):
         batch = batches.make(answers, [each[item] for item in group], PLAIN.layout)

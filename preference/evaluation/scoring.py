@@ -15,10 +15,12 @@ from preference.model.batches import Layout
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices, processes
 from preference.runtime.session import Session
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index, blocks
 from preference.store.scores import Scores
 
 TOGETHER = 8  # responses to one prompt that share a row, whose attention grows by the square
+PROMPTS = 2**18  # that are cut into micro-batches at a time
 
 
 def score_saved(directory: Path, examples: Examples, session: Session, name: str) -> Scores:
@@ -52,7 +54,7 @@ def score(
     training = model.training
     model.eval()
     with (
-        bar(name, len(work.sums), "responses", len(work.sums) - work.left) as progress,
+        bar(name, len(examples.responses), "responses", work.kept) as progress,
         # A signal waits until what is scored is kept.
         session.held(),
     ):
@@ -62,10 +64,10 @@ def score(
                 work.save()
             if stop:
                 session.stop_if_asked()
-            if not work.groups:
-                break
             # Each process takes its own; where the last round has fewer, some come along idle.
-            turn = work.groups[:processes_]
+            turn = work.next(processes_)
+            if not turn:
+                break
             group = turn[rank if rank < len(turn) else 0]
             batch = batches.make(examples, [work.items[item] for item in group], layout)
             found: torch.Tensor | None = None
@@ -78,10 +80,9 @@ def score(
                 work.halve(turn)
                 continue
             if found is not None and rank < len(turn):
-                work.sums[work.responses(group)] = found.cpu().double().numpy()
-                work.counts[work.responses(group)] = batch.counts.numpy()
-            work.groups = work.groups[processes_:]
-            progress.update(sum(work.responses(part).size for part in turn))
+                both = np.stack([found.cpu().double().numpy(), batch.counts.numpy()])
+                work.found[:, work.responses(group)] = both
+            progress.update(work.finish(turn))
     model.train(training)
     sums, counts = work.total()
     _require_finite(sums, examples.index, name)
@@ -91,66 +92,85 @@ def score(
 
 
 class _Work:
-    """What of a split is scored, and the micro-batches, `groups` of items, that are left.
+    """What of a split is scored, and the micro-batches, `groups` of items, that come next.
+
+    They are cut for so many prompts at a time, so that what that takes does not grow with a split.
 
     Args:
         kept_as: under which name an interrupted run has kept what it scored, and this one does.
+
+    Attributes:
+        found: (2, responses); sums, and counts of tokens, which are 0 until a response is scored.
+        kept: how many an interrupted run has scored.
+        items: responses that are scored together, of the prompts at hand.
     """
 
     def __init__(
         self, examples: Examples, layout: Layout, session: Session, kept_as: str | None
     ) -> None:
-        self._session, self._layout = session, layout
+        self._examples, self._session, self._layout = examples, session, layout
         self._kept_as = kept_as and kept_as.replace(": ", "-")
-        self.items = _items(examples.index)
-        self._sizes = batches.shapes(examples, self.items, layout)
-        self.sums, self.counts = np.zeros((2, len(examples.responses)))
-        self.cut(np.arange(len(self.items)))
-        kept = session.checkpoints.array(self._kept_as) if self._kept_as else None
-        if kept is not None:
-            self._take_over(*kept)
-        self._saved = len(self.groups)
+        self._prompts = blocks(len(examples.prompts), PROMPTS)
+        self._groups: list[np.ndarray] = []
+        self._done: np.ndarray | None = None
+        self.found, self.kept = np.zeros((2, len(examples.responses))), 0
+        found = session.checkpoints.array(self._kept_as) if self._kept_as else None
+        if found is not None:
+            self._done = found[1] > 0
+            self.kept = int(self._done.sum())
+            logging.info("%s: goes on after %d responses", self._kept_as, self.kept)
+            # Only the main process holds what is summed up over all.
+            if session.accelerator.is_main_process:
+                self.found = found
+        self._saved = True
 
-    def cut(self, items: np.ndarray) -> None:
-        """Cut what is left into micro-batches."""
+    def next(self, count: int) -> list[np.ndarray]:
+        """The next groups, as many as there are at hand, up to a number; none at the end."""
+        while not self._groups and (prompts := next(self._prompts, None)):
+            self._begin(prompts)
+        return self._groups[:count]
+
+    def _begin(self, prompts: slice) -> None:
+        self.items = _items(self._examples.index, prompts)
+        self._sizes = batches.shapes(self._examples, self.items, self._layout)
+        self._cut(np.arange(len(self.items)))
+        done = self._done
+        if done is not None:
+            self._groups = [g for g in self._groups if not done[self.responses(g)].all()]
+            # A group of which a part was scored is scored again, perhaps by another process.
+            for group in self._groups:
+                self.found[:, self.responses(group)] = 0
+
+    def _cut(self, items: np.ndarray) -> None:
+        """Cut items into micro-batches, the groups that come next."""
         tokens = self._session.tokens_per_batch
         parts = batches.micro_batches(self._sizes[items], tokens, self._layout)
-        self.groups = [items[part] for part in parts]
+        self._groups = [items[part] for part in parts]
 
     def responses(self, group: np.ndarray) -> np.ndarray:
         return np.concatenate([self.items[item] for item in group])
 
-    @property
-    def left(self) -> int:
-        """How many responses are to be scored."""
-        return sum(self.responses(group).size for group in self.groups)
-
-    def _take_over(self, sums: np.ndarray, counts: np.ndarray) -> None:
-        """What an interrupted run has scored; only the main process holds it."""
-        self.groups = [g for g in self.groups if (counts[self.responses(g)] == 0).any()]
-        logging.info("%s: goes on after %d responses", self._kept_as, len(sums) - self.left)
-        # A group of which a part was scored is scored again, perhaps by another process.
-        for group in self.groups:
-            sums[self.responses(group)] = counts[self.responses(group)] = 0
-        if self._session.accelerator.is_main_process:
-            self.sums, self.counts = sums, counts
+    def finish(self, groups: Sequence[np.ndarray]) -> int:
+        """Leave groups behind that are scored, of `next`; how many responses they have."""
+        self._groups, self._saved = self._groups[len(groups) :], False
+        return sum(self.responses(group).size for group in groups)
 
     def total(self) -> np.ndarray:
-        """Sums and counts of all processes."""
-        return processes.total(self._session.accelerator, np.stack([self.sums, self.counts]))
+        """What all processes have found."""
+        return processes.total(self._session.accelerator, self.found)
 
     def halve(self, tried: Sequence[np.ndarray]) -> None:
         """Cut what is left smaller than what was tried, for which there was no memory."""
         largest = max(int(self._sizes[group, 1].sum()) for group in tried)
         self._session.halve(largest, single=max(map(len, tried)) == 1)
-        self.cut(np.concatenate(self.groups))
+        self._cut(np.concatenate(self._groups))
 
     def save(self) -> None:
         """Keep what is scored, if anything is since the last time."""
-        if self._kept_as and len(self.groups) != self._saved:
+        if self._kept_as and not self._saved:
             both = self.total()
             self._session.checkpoints.save_array(self._kept_as, int((both[1] > 0).sum()), both)
-            self._saved = len(self.groups)
+            self._saved = True
 
 
 def _require_finite(sums: np.ndarray, index: Index, name: str) -> None:
@@ -163,12 +183,13 @@ def _require_finite(sums: np.ndarray, index: Index, name: str) -> None:
         )
 
 
-def _items(index: Index) -> Ragged:
+def _items(index: Index, prompts: slice) -> Ragged:
     """The responses that are scored together: those to one prompt, up to so many."""
-    counts = index.counts
-    place = np.arange(len(index.prompt_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first, last = np.searchsorted(index.prompt_of, [prompts.start, prompts.stop])
+    counts = np.bincount(index.prompt_of[first:last] - prompts.start)
+    place = np.arange(last - first) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = np.flatnonzero(place % TOGETHER == 0)
-    return Ragged(np.arange(len(place)), np.append(starts, len(place)))
+    return Ragged.of(np.arange(first, last), np.diff(np.append(starts, last - first)))
 
 
 def _require_known_tokens(scorer: ResponseLogps, examples: Examples, name: str) -> None:

@@ -35,7 +35,8 @@ def task(
     """
     train = settings.train
     objective = named(train.objective)
-    pairs, labelled = len(examples.index.pairs), sum(map(len, examples.index.by_label()))
+    pairs = len(examples.index.pairs)
+    labelled = 2 * pairs + len(examples.index.single)
     if not (pairs if objective.needs == "pairs" else labelled):
         raise InputError(
             f"train.objective: {train.objective} needs {objective.needs}; the training data have "

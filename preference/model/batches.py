@@ -129,7 +129,7 @@ def _bias(segments: Tensor) -> Tensor:
     return bias
 
 
-def make(examples: Examples, items: Sequence[np.ndarray], layout: Layout) -> Batch:
+def make(examples: Examples, items: Sequence[np.ndarray] | np.ndarray, layout: Layout) -> Batch:
     """Lay out items, each the responses of one prompt, as a batch; they keep their order."""
     rows = [row for item in items for row in _rows(examples, item, layout != "plain")]
     lengths = np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows])
@@ -210,7 +210,7 @@ def shapes(examples: Examples, items: Ragged, layout: Layout) -> np.ndarray:
 
     Packed, an item counts as one row of all the positions that it takes.
     """
-    kept, starts = examples.prompt_tokens[items.values], items.offsets[:-1]
+    kept, starts = examples.prompt_tokens[items.values], items.starts
     lengths = kept + examples.responses.lengths[items.values]
     alike = np.minimum.reduceat(kept, starts) == np.maximum.reduceat(kept, starts)
     shared = alike & (layout != "plain")

@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 from preference.core.errors import first_line
 from preference.model import batches, enlarging
 from preference.model.batches import Batch, Layout
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index
 
 SHORT = 32  # tokens of a trial that is not about length
 SCORED = 32  # tokens of a response that are looked at, from its first to its last

@@ -1,5 +1,6 @@
 """What an objective visits of a split, and what its loss is given of some of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,39 +10,40 @@ from preference.core.errors import InputError
 from preference.core.params import Train
 from preference.objectives.batch import Batch
 from preference.objectives.label_noise import flips
-from preference.store.examples import Index
+from preference.store.index import Index
 
 if TYPE_CHECKING:
     # It takes long to import, and the report needs none.
     from torch import Tensor
 
 
+# From responses to what they are compared with, of one shape.
+Anchors = Callable[[np.ndarray | slice], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Items:
-    """Pairs, labelled responses, or these two by two.
+    """Pairs, labelled responses, or these two by two; what there is to know of some of them.
 
     Attributes:
+        index: of the split.
         in_pairs: whether the loss is of pairs.
-        size: responses of each item.
-        responses: of the split, item by item, (items x size,).
-        order: where the loss finds each of an item's responses, (items, size): of a pair the
-            chosen one first.
-        desirable: whether each response is, in that order, (items, size).
-        weights: how much each loss counts, (items,) of pairs and else (items, size); None where
-            all pairs count alike.
-        ahead: the margins that data ask for, (items,); None where they do not.
+        responses: of the split, (items, responses of each); those that are in no pair come last.
+        flipped: whether the label is swapped, of the pairs, then of responses that are in none.
     """
 
+    index: Index
     in_pairs: bool
-    size: int
     responses: np.ndarray
-    order: "Tensor"
-    desirable: "Tensor"
-    weights: "Tensor | None" = None
-    ahead: "Tensor | None" = None
+    flipped: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.responses)
+
+    @property
+    def size(self) -> int:
+        """Responses of each item."""
+        return self.responses.shape[1]
 
     @staticmethod
     def of(index: Index, settings: Train, seed: int, in_pairs: bool) -> "Items":
@@ -50,97 +52,98 @@ class Items:
         Raises:
             InputError: `train.kto.shuffle` asks for pairs, and there are responses in none.
         """
-        import torch
+        pairs, noise = index.pairs, settings.label_noise
+        by_pairs = in_pairs or settings.kto.shuffle == "pairs"
+        single = np.zeros(0, dtype=pairs.dtype) if in_pairs else index.single
+        if by_pairs and len(single):
+            raise InputError(
+                f"train.kto.shuffle: pairs asks for pairs, and {len(single)} labelled responses of "
+                "the training data are in none; set it to examples"
+            )
+        responses = pairs if by_pairs else pairs.reshape(-1, 1)
+        if len(single):
+            responses = np.append(responses, single[:, None], axis=0)
+        flipped = np.append(flips(len(pairs), noise, seed), flips(len(single), noise, seed))
+        return Items(index, in_pairs, responses, flipped)
 
-        size = 2 if in_pairs or settings.kto.shuffle == "pairs" else 1
-        responses, desirable = _labelled(index, settings, seed, in_pairs)
-        wanted = torch.from_numpy(desirable).view(-1, size)
-        order = (~wanted).long() if in_pairs else torch.arange(size).expand(wanted.shape)
-        wanted = wanted.gather(1, order)
-        if in_pairs:
-            given = (index.pair_weights, index.margins)
-            weights, ahead = (None if v is None else torch.from_numpy(v) for v in given)
-            return Items(in_pairs, size, responses, order, wanted, weights, ahead)
-        counted = index.weights[responses]
-        if index.pair_weights is not None:
-            sides = 2 * len(index.pairs)
-            counted = np.append(np.repeat(index.pair_weights, 2), counted[sides:])
-        return Items(
-            in_pairs, size, responses, order, wanted, torch.from_numpy(counted).view(-1, size)
-        )
+    def _pairs(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether items are of pairs, or of one side of one, and which pairs these are."""
+        pair = which // (2 // self.size)
+        return pair < len(self.index.pairs), pair
 
-    @property
-    def totals(self) -> np.ndarray:
-        """How much each item counts, (items,)."""
-        if self.weights is None:
-            return np.ones(len(self))
-        summed = self.weights if self.in_pairs else self.weights.sum(1)
-        return summed.double().numpy()
+    def desirable(self, which: np.ndarray) -> np.ndarray:
+        """Whether each response is, (items, responses of each)."""
+        inside, pair = self._pairs(which)
+        responses, sides = self.responses[which], which[:, None] * self.size + range(self.size)
+        label = np.where(inside, pair, which - len(self.index.pairs))
+        said = np.where(inside[:, None], sides % 2 == 0, self.index.labels[responses] == 1)
+        return said ^ self.flipped[label][:, None]
 
-    def anchors(self, scores: np.ndarray | None) -> "Tensor":
-        """What the responses are compared with, (items, size); 0 where there are no scores.
+    def weights(self, which: np.ndarray) -> np.ndarray | None:
+        """How much each loss counts: (items,) of pairs, else (items, responses of each).
 
-        Args:
-            scores: (responses of the split,).
+        None where all pairs count alike.
         """
-        import torch
+        index, (inside, pair) = self.index, self._pairs(which)
+        if self.in_pairs:
+            return None if index.pair_weights is None else index.pair_weights[pair]
+        found = index.weights[self.responses[which]]
+        if index.pair_weights is not None:
+            found[inside] = index.pair_weights[pair[inside], None]
+        return found
 
-        if scores is None:
-            return torch.zeros(self.order.shape)
-        known = torch.from_numpy(scores.astype(np.float32)[self.responses])
-        return known.view(-1, self.size).gather(1, self.order)
+    def totals(self, which: np.ndarray) -> np.ndarray:
+        """How much each item counts, (items,)."""
+        weights = self.weights(which)
+        if weights is None:
+            return np.ones(len(which))
+        return (weights if self.in_pairs else weights.sum(axis=1)).astype(float)
 
     def batch(
         self,
         logps: "Tensor",
         counts: "Tensor",
-        index: np.ndarray,
-        anchors: "Tensor",
+        which: np.ndarray,
+        anchors: Anchors | None,
         normalize: bool,
     ) -> Batch:
-        """What the loss is given of the items `index`.
+        """What the loss is given of some items.
 
         Args:
-            logps: of their responses, sums in nats, (items of the batch x size,).
+            logps: of their responses, sums in nats, (items x size,).
             counts: how many tokens each is over.
-            anchors: of all items.
+            anchors: what the responses are compared with; None: with 0.
             normalize: whether scores are means over tokens.
         """
-        device = logps.device
+        import torch
+
+        device, desirable = logps.device, self.desirable(which)
+        # Of a pair the loss finds the desirable response first.
+        order = (~desirable).astype(int) if self.in_pairs else np.arange(self.size)[None]
+        order = np.broadcast_to(order, desirable.shape)
+        places = torch.tensor(order).to(device)
         scores, sums, tokens = (
-            values.view(-1, self.size).gather(1, self.order[index].to(device))
+            values.view(-1, self.size).gather(1, places)
             for values in (logps / counts if normalize else logps, logps, counts)
         )
-        known, wanted = anchors[index].to(device), self.desirable[index].to(device)
-        ahead = 0.0 if self.ahead is None else self.ahead[index].to(device)
-        return Batch(scores, known, wanted, sums, tokens, ahead=ahead)
+        responses = np.take_along_axis(self.responses[which], order, axis=1)
+        known = np.zeros(order.shape) if anchors is None else anchors(responses)
+        wanted = np.take_along_axis(desirable, order, axis=1)
+        reference, labels = (
+            torch.from_numpy(v).to(device) for v in (known.astype(np.float32), wanted)
+        )
+        batch = Batch(scores, reference, labels, sums, tokens)
+        margins = self.index.margins if self.in_pairs else None
+        return batch if margins is None else batch.asking(margins[which])
 
-    def weighed(self, losses: "Tensor", index: np.ndarray) -> "Tensor":
-        """Each item's loss, (items of the batch,), as it counts.
+    def weighed(self, losses: "Tensor", which: np.ndarray) -> "Tensor":
+        """Each item's loss, (items,), as it counts.
 
         Args:
-            losses: of pairs (items of the batch,), else (items of the batch, size).
+            losses: of pairs (items,), else (items, responses of each).
         """
-        if self.weights is None:
+        weights = self.weights(which)
+        if weights is None:
             return losses
-        weighed = losses * self.weights[index].to(losses.device)
+        weighed = losses * losses.new_tensor(weights)
         return weighed if self.in_pairs else weighed.sum(1)
-
-
-def _labelled(
-    index: Index, settings: Train, seed: int, in_pairs: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The responses to train on, and whether each is desirable, (examples,)."""
-    pairs, noise = index.pairs, settings.label_noise
-    flipped = flips(len(pairs), noise, seed)
-    sides = np.stack([~flipped, flipped], axis=1).reshape(-1)
-    single = np.sort(np.concatenate([side[len(pairs) :] for side in index.by_label()]))
-    if in_pairs or not len(single):
-        return pairs.reshape(-1), sides
-    if settings.kto.shuffle == "pairs":
-        raise InputError(
-            f"train.kto.shuffle: pairs asks for pairs, and {len(single)} labelled responses of the "
-            "training data are in none; set it to examples"
-        )
-    labels = (index.labels[single] == 1) ^ flips(len(single), noise, seed)
-    return np.append(pairs.reshape(-1), single), np.append(sides, labels)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from preference.store.index import shuffled
+
 
 def flips(count: int, share: float, seed: int) -> np.ndarray:
     """Which training labels `train.label_noise` swaps, (count,) booleans.
@@ -9,6 +11,6 @@ def flips(count: int, share: float, seed: int) -> np.ndarray:
     Exactly round(share x count), drawn so that a smaller share flips a subset of a larger one.
     """
     flipped = np.zeros(count, dtype=bool)
-    order = np.random.default_rng([seed, *b"label_noise"]).permutation(count)
-    flipped[order[: round(share * count)]] = True
+    if wrong := round(share * count):
+        flipped[shuffled(count, seed, *b"label_noise")[:wrong]] = True
     return flipped

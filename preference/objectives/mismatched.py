@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from preference.store.examples import Examples, Ragged
+from preference.store.index import shuffled
 
 
 def mismatched(examples: Examples, seed: int) -> Examples:
@@ -17,15 +18,14 @@ def mismatched(examples: Examples, seed: int) -> Examples:
     Args:
         seed: draws which prompt is whose.
     """
-    others = _others(examples.prompts, seed)
-    prompts, index = examples.prompts, examples.index
+    prompts = examples.prompts
+    others = _others(prompts, seed)
     lengths = prompts.lengths[others]
-    places = np.repeat(prompts.offsets[:-1][others] - np.cumsum(lengths) + lengths, lengths)
     room = examples.longest - examples.responses.lengths
     return replace(
         examples,
-        prompts=Ragged.of(prompts.values[places + np.arange(len(places))], lengths),
-        prompt_tokens=np.minimum(lengths[index.prompt_of], room),
+        prompts=Ragged(prompts.values, prompts.starts[others], lengths),
+        prompt_tokens=np.minimum(lengths[examples.index.prompt_of], room),
     )
 
 
@@ -38,7 +38,7 @@ def _others(prompts: Ragged, seed: int) -> np.ndarray:
     known: dict[bytes, int] = {}
     group = np.array([known.setdefault(ids.tobytes(), len(known)) for ids in prompts], dtype=int)
     sizes = np.bincount(group)
-    drawn = np.random.default_rng([seed, *b"mismatched"]).permutation(len(sizes))
+    drawn = shuffled(len(sizes), seed, *b"mismatched")
     order = np.argsort(drawn[group], kind="stable")
     others = np.empty_like(order)
     others[order] = np.roll(order, -int(sizes.max(initial=0)))

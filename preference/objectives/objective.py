@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from preference.core.params import Scored, Train
 from preference.core.sections import NonNegative, Section
 from preference.objectives.batch import Batch
-from preference.objectives.items import Items
+from preference.objectives.items import Anchors, Items
 from preference.objectives.mismatched import mismatched
 from preference.objectives.public_length import public_lengths
-from preference.store.examples import Examples, Ragged
+from preference.store.examples import Examples
 from preference.store.scores import Metrics, Scores, log_ratios, mean, pair_margins, rewards
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ class Task:
     Attributes:
         unit: what one item is, for people.
         examples: the split.
-        items: the responses that are visited as a whole, of one prompt, (items,).
-        weights: (items,); a step's loss is the sum of its items' losses over the sum of their
-            weights.
+        items: (items, responses of each); those that are visited as a whole, of one prompt.
+        weights: from items' indices to how much each counts, (items,); a step's loss is the sum of
+            its items' losses over the sum of their weights.
         loss: from the log-probabilities of a micro-batch (responses,), their token counts
             (responses,), the items' indices (micro-batch,) and what the statistic says of them to
             losses in nats, (micro-batch,), each the sum over the item's examples.
@@ -56,8 +57,8 @@ class Task:
 
     unit: str
     examples: Examples
-    items: Ragged
-    weights: np.ndarray
+    items: np.ndarray
+    weights: Callable[[np.ndarray], np.ndarray]
     loss: "Callable[[Tensor, Tensor, np.ndarray, Tensor | None], Tensor]"
     counted: int = 1
     tally: "Callable[[Tensor, Tensor, np.ndarray], np.ndarray] | None" = None
@@ -66,7 +67,7 @@ class Task:
 
     def rows(self, index: np.ndarray) -> list[int]:
         """The rows of the raw table that items come from."""
-        prompts = self.examples.index.prompt_of[[self.items[item][0] for item in index]]
+        prompts = self.examples.index.prompt_of[self.items[index, 0]]
         return self.examples.index.rows[prompts].tolist()
 
 
@@ -177,8 +178,8 @@ class Objective:
         desirable = np.arange(len(responses)) < len(sides[0])
         if in_pairs:
             responses, desirable = (each.reshape(2, -1).T for each in (responses, desirable))
-        known = self._anchors(reference, normalize)
-        known = np.zeros_like(reference.logps) if known is None else known
+        anchors = self._anchors(reference, normalize)
+        known = anchors(slice(None)) if anchors else np.zeros_like(reference.logps)
         batch = Batch.of_scores(policy, known, normalize, responses, desirable)
         if in_pairs and index.margins is not None:
             batch = batch.asking(index.margins)
@@ -197,13 +198,13 @@ class Objective:
         losses = self.loss(batch.given(statistic), settings, self.asked(settings)).numpy()
         return mean(losses, weights)
 
-    def _anchors(self, scored: Scores | None, normalize: bool) -> np.ndarray | None:
-        """What the loss compares the responses of a split with, (responses,); None: with 0."""
+    def _anchors(self, scored: Scores | None, normalize: bool) -> Anchors | None:
+        """What the loss compares the responses of a split with; None: with 0."""
         if not self.reference:
             return None
         if scored is None:
             raise ValueError(f"{self.title} needs scores by the reference")
-        return scored.of_responses(normalize)
+        return partial(scored.of_responses, normalize)
 
     def task(
         self,
@@ -228,12 +229,12 @@ class Objective:
         of_responses = self._anchors(anchors, normalize)
         of_others = self._anchors(apart, normalize) if self.beside else None
         visited = examples
-        if self.tail and of_responses is not None and of_others is not None:
+        known = of_responses
+        if self.tail and of_responses and of_others:
             beyond = self.tail(options)
             visited = replace(examples, public=public_lengths(examples), beyond=beyond)
-            of_responses = of_others + beyond * (of_responses - of_others)
-        known = items.anchors(of_responses)
-        others = items.anchors(of_others) if self.beside == "mismatched" else known
+            known = partial(_in_between, of_others, of_responses, beyond)
+        others = of_others if self.beside == "mismatched" else known
 
         def batch(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> Batch:
             return items.batch(logps, counts, index, known, normalize)
@@ -257,7 +258,7 @@ class Objective:
         return Task(
             unit="pairs" if items.size == 2 else "examples",
             examples=visited,
-            items=Ragged.of(items.responses, np.full(len(items), items.size)),
+            items=items.responses,
             weights=items.totals,
             loss=loss,
             counted=1 if in_pairs else items.size,
@@ -265,6 +266,14 @@ class Objective:
             statistic=statistic if self.statistic else None,
             apart=mismatched(examples, seed) if self.beside == "mismatched" else None,
         )
+
+
+def _in_between(
+    one: Anchors, other: Anchors, share: float, responses: np.ndarray | slice
+) -> np.ndarray:
+    """Scores that are this share of the way from one to the other."""
+    found = one(responses)
+    return found + share * (other(responses) - found)
 
 
 def label_metrics(policy: Scores, reference: Scores, beta: float, normalize: bool) -> Metrics:

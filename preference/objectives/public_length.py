@@ -6,6 +6,7 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.store.examples import Examples, Ragged
+from preference.store.index import blocks
 
 
 def public_lengths(examples: Examples) -> np.ndarray:
@@ -14,16 +15,18 @@ def public_lengths(examples: Examples) -> np.ndarray:
     Raises:
         InputError: a response is in several pairs, with different lengths in them.
     """
-    lengths, pairs = examples.responses.lengths, examples.index.pairs
-    shorter = lengths[pairs].min(axis=1)
-    found = lengths.copy()
-    for side in pairs.T:
-        found[side] = shorter
-    other = np.flatnonzero((found[pairs] != shorter[:, None]).any(axis=1))
-    if len(other):
+    lengths, index = examples.responses.lengths, examples.index
+    found, own = lengths.copy(), [index.pairs[part] for part in blocks(len(index.pairs))]
+    for pairs in own:
+        found[pairs] = lengths[pairs].min(axis=1, keepdims=True)
+    for pairs in own:
+        differ = (found[pairs] != lengths[pairs].min(axis=1, keepdims=True)).any(axis=1)
+        if not differ.any():
+            continue
+        row = index.rows[index.prompt_of[pairs[differ][0, 0]]]
         raise InputError(
             f"train.objective: ld_dpo compares up to the length of a pair's shorter response, and "
-            f"a response of row {examples.index.pair_rows[other[0]]} is in pairs of several such "
+            f"a response of row {row} is in pairs of several such "
             "lengths; give each pair responses of its own (data.rankings: {pairs: best-worst}), or "
             "take another objective"
         )
@@ -35,7 +38,6 @@ def to_public_length(examples: Examples) -> Examples:
 
     What a model gives these is what it gives the first tokens of the whole ones.
     """
-    lengths, responses = public_lengths(examples), examples.responses
-    starts = np.repeat(responses.offsets[:-1] - np.cumsum(lengths) + lengths, lengths)
-    values = responses.values[starts + np.arange(len(starts))]
-    return replace(examples, responses=Ragged.of(values, lengths))
+    responses = examples.responses
+    cut = Ragged(responses.values, responses.starts, public_lengths(examples))
+    return replace(examples, responses=cut)

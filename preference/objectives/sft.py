@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from preference.objectives.objective import Task
-from preference.store.examples import Examples, Index, Ragged
+from preference.store.examples import Examples, Ragged
+from preference.store.index import Index
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,45 +22,53 @@ def task(examples: Examples, *, all_turns: bool = False) -> Task:
     """
     if all_turns:
         examples = _with_earlier_answers(examples)
-    responses = np.unique(examples.index.by_label()[0])
-    # The first token of a response that fills max_length has nothing before it: not scored.
-    tokens = examples.responses.lengths[responses] - (examples.prompt_tokens[responses] == 0)
-    weights = examples.index.weights[responses]
+    index, prompt_tokens = examples.index, examples.prompt_tokens
+    responses = index.desirable
+
+    def weights(which: np.ndarray) -> np.ndarray:
+        visited = responses[which]
+        # The first token of a response that fills max_length has nothing before it: not scored.
+        tokens = examples.responses.lengths[visited] - (prompt_tokens[visited] == 0)
+        return tokens * index.weights[visited]
 
     def loss(
-        logps: "Tensor", counts: "Tensor", index: np.ndarray, statistic: "Tensor | None"
+        logps: "Tensor", counts: "Tensor", which: np.ndarray, statistic: "Tensor | None"
     ) -> "Tensor":
-        return -logps * logps.new_tensor(weights[index])
+        return -logps * logps.new_tensor(index.weights[responses[which]])
 
-    items = Ragged.of(responses, np.ones_like(responses))
-    return Task("responses", examples, items, tokens * weights, loss)
+    return Task("responses", examples, responses[:, None], weights, loss)
 
 
 def _with_earlier_answers(examples: Examples) -> Examples:
     """The desirable responses, and the answers in the prompts as responses of their own."""
-    index = examples.index
-    desirable = np.unique(index.by_label()[0])
-    prompts, rows = list(examples.prompts), index.rows.tolist()
-    responses = [examples.responses[response] for response in desirable]
-    prompt_of = index.prompt_of[desirable].tolist()
-    for prompt, ids, spans in zip(index.rows, examples.prompts, examples.answers, strict=True):
-        for start, end in (len(ids) - spans).reshape(-1, 2).tolist():
-            prompt_of.append(len(prompts))
-            prompts.append(ids[:start])
-            responses.append(ids[start:end])
-            rows.append(prompt)
-    earlier = np.ones(len(responses) - len(desirable))
-    kept = [len(ids) for ids in prompts[len(index.rows) :]]
+    index, prompts, responses = examples.index, examples.prompts, examples.responses
+    desirable, (begin, end) = index.desirable, examples.answers.values.reshape(-1, 2).T
+    # Which prompt each earlier answer is in, but those that are cut off, and what stands before.
+    inside = np.repeat(np.arange(len(prompts)), examples.answers.lengths // 2)
+    begin, end, inside = (each[begin > end] for each in (begin, end, inside))
+    before = prompts.lengths[inside] - begin
+    # Responses of both kinds are parts of one array.
+    values, shift = responses.values, 0
+    if prompts.values is not values:
+        values, shift = np.append(prompts.values, values), len(prompts.values)
     found = Index(
-        np.array(rows),
-        np.array(prompt_of),
+        np.append(index.rows, index.rows[inside]),
+        np.append(index.prompt_of[desirable], len(prompts) + np.arange(len(inside))),
         np.zeros((0, 2), dtype=int),
-        np.ones(len(responses), dtype=int),
-        np.append(index.weights[desirable], earlier),
+        np.ones(len(desirable) + len(inside), dtype=int),
+        np.append(index.weights[desirable], np.ones(len(inside))),
     )
     return Examples(
         found,
-        Ragged.of(np.concatenate(prompts), np.array(list(map(len, prompts)))),
-        Ragged.of(np.concatenate(responses), np.array(list(map(len, responses)))),
-        np.append(examples.prompt_tokens[desirable], kept).astype(int),
+        Ragged(
+            prompts.values,
+            np.append(prompts.starts, prompts.starts[inside]),
+            np.append(prompts.lengths, before),
+        ),
+        Ragged(
+            values,
+            np.append(responses.starts[desirable] + shift, prompts.starts[inside] + before),
+            np.append(responses.lengths[desirable], begin - end),
+        ),
+        np.append(examples.prompt_tokens[desirable], before),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from preference.core.errors import InputError
 from preference.evaluation import labelled
 from preference.evaluation.statistics import Difference, mean_difference, share_difference
-from preference.store.examples import Index
+from preference.store.index import Index
 from preference.store.scores import Scores, pair_margins
 
 Comparison = dict[str, Difference]  # by metric

@@ -12,7 +12,8 @@ from preference.report.health import Health
 from preference.report.render import fill, verbatim
 from preference.report.results import Rows
 from preference.report.verdict import COLUMNS, Outcome
-from preference.store.examples import Examples, Index
+from preference.store.examples import Examples
+from preference.store.index import Index
 
 DIGITS = 4  # of scores in the page, after the point
 LABELS = {1: "desirable", 0: "undesirable", -1: "chosen"}  # as `Index` has them

@@ -1,145 +1,44 @@
-"""Prompts, the responses to them, and pairs of these: what a split is, in memory."""
+"""Prompts and the responses to them as token ids: what a split is, mapped from disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from preference.store.tables import END, INDEX, PREPARED, SOURCE, TEMPLATE, lists, read_flat
+from preference.store import mapped
+from preference.store.index import Index, blocks, parts, said_of
+from preference.store.mapped import Arrays
+from preference.store.tables import END, PREPARED, SOURCE, TEMPLATE
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of different lengths in one array: row i is `values[offsets[i]:offsets[i + 1]]`."""
+    """Rows of different lengths: row i is `values[starts[i]:starts[i] + lengths[i]]`."""
 
     values: np.ndarray
-    offsets: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
+        start = self.starts[index]
+        return self.values[start : start + self.lengths[index]]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))
 
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
     @staticmethod
     def of(values: np.ndarray, lengths: np.ndarray) -> "Ragged":
         """Rows of these lengths, one after the other."""
-        return Ragged(values, np.append(0, np.cumsum(lengths, dtype=np.int64)))
-
-
-@dataclass(frozen=True)
-class Index:
-    """Which responses there are: to which prompt, in which pairs, with what label.
-
-    Ids and scores of one split have this in common. The responses to a prompt stand together.
-
-    Attributes:
-        rows: (prompts,); the place of each in the raw table.
-        prompt_of: (responses,); the prompt that each answers.
-        pairs: (pairs, 2); the responses chosen and rejected.
-        labels: (responses,); 1 desirable, 0 undesirable, -1 where the data do not say.
-        weights: (responses,); how much each counts where responses are trained on one by one.
-        sources: (prompts,); titles of where each comes from; None where there is one source.
-        pair_weights: (pairs,); how much each counts in training; None where the data do not say.
-        margins: (pairs,); by how much the chosen reward is to be ahead; None likewise.
-    """
-
-    rows: np.ndarray
-    prompt_of: np.ndarray
-    pairs: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    sources: np.ndarray | None = None
-    pair_weights: np.ndarray | None = None
-    margins: np.ndarray | None = None
-
-    @property
-    def pair_rows(self) -> np.ndarray:
-        """The row of the raw table that each pair comes from, (pairs,)."""
-        return self.rows[self.prompt_of[self.pairs[:, 0]]]
-
-    def by_source(self) -> dict[str, np.ndarray]:
-        """Which pairs come from each source, (pairs,) booleans; nothing where there is one."""
-        if self.sources is None:
-            return {}
-        of_pairs = self.sources[self.prompt_of[self.pairs[:, 0]]]
-        return {title: of_pairs == title for title in sorted(set(self.sources))}
-
-    def by_label(self) -> tuple[np.ndarray, np.ndarray]:
-        """The desirable and the undesirable responses.
-
-        Those are the two sides of every pair, in the pairs' order, then the labelled responses
-        that are in no pair.
-        """
-        single = np.ones(len(self.prompt_of), dtype=bool)
-        single[self.pairs] = False
-        desirable, undesirable = (
-            np.append(self.pairs[:, side], np.flatnonzero(single & (self.labels == label)))
-            for side, label in ((0, 1), (1, 0))
-        )
-        return desirable, undesirable
-
-    def same_as(self, other: "Index") -> bool:
-        """Whether both are of the same responses."""
-        return all(np.array_equal(part, getattr(other, name)) for name, part in vars(self).items())
-
-    @property
-    def counts(self) -> np.ndarray:
-        """How many responses each prompt has, (prompts,)."""
-        return np.bincount(self.prompt_of, minlength=len(self.rows))
-
-    def columns(self) -> dict[str, pa.Array]:
-        """As `tables.INDEX` has it, and those of `tables.OF_PAIRS` that there are."""
-        counts = self.counts
-        prompts = self.prompt_of[self.pairs[:, 0]]
-        places = self.pairs - (np.cumsum(counts) - counts)[prompts, None]
-        sides = [pa.array(side, pa.int32()) for side in places.T]
-        in_pairs = np.bincount(prompts, minlength=len(self.rows))
-        of_pairs = {"pair_weights": self.pair_weights, "margins": self.margins}
-        return {
-            "row": pa.array(self.rows, pa.int64()),
-            "source": pa.nulls(len(self.rows), pa.string())
-            if self.sources is None
-            else pa.array(self.sources, pa.string()),
-            "labels": lists(pa.array(self.labels == 1, mask=self.labels < 0), counts),
-            "weights": lists(pa.array(self.weights, pa.float32()), counts),
-            "chosen": lists(sides[0], in_pairs),
-            "rejected": lists(sides[1], in_pairs),
-        } | {
-            name: lists(pa.array(values, pa.float32()), in_pairs)
-            for name, values in of_pairs.items()
-            if values is not None
-        }
+        return Ragged(values, np.cumsum(lengths, dtype=np.int64) - lengths, lengths)
 
     @staticmethod
-    def of_columns(found: dict[str, list[np.ndarray]]) -> "Index":
-        """From the columns of `tables.INDEX`, as `tables.read_flat` gives them."""
-        ((rows,), (counts, labels), (_, weights)) = (found[n] for n in ("row", "labels", "weights"))
-        in_pairs, chosen = found["chosen"]
-        first = np.repeat(np.cumsum(counts) - counts, in_pairs)
-        pairs = np.stack([chosen + first, found["rejected"][1] + first], axis=1)
-        weights = np.where(np.isnan(weights), np.float32(1), weights)
-        (sources,) = found["source"]
-        known = None if all(source is None for source in sources) else sources
-        prompt_of = np.repeat(np.arange(len(rows)), counts)
-        of_pairs = _given(found, "pair_weights", 1), _given(found, "margins", 0)
-        return Index(rows, prompt_of, pairs, labels, weights, known, *of_pairs)
-
-
-def _given(found: dict[str, list[np.ndarray]], name: str, null: float) -> np.ndarray | None:
-    """A column of `tables.OF_PAIRS`, its nulls replaced; None where it has nothing else."""
-    values = found[name][1] if name in found else np.zeros(0)
-    unknown = np.isnan(values)
-    return None if unknown.all() else np.where(unknown, np.float32(null), values)
+    def even(rows: np.ndarray) -> "Ragged":
+        """Rows of one length, (rows, length)."""
+        return Ragged.of(rows.reshape(-1), np.full(len(rows), rows.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -166,14 +65,16 @@ class Examples:
     source: str | None = None
     template: str = "none"
     end: int | None = None
-    answers: Ragged = field(default_factory=lambda: Ragged(np.zeros(0, int), np.zeros(1, int)))
+    answers: Ragged = field(default_factory=lambda: Ragged.of(*np.zeros((2, 0), int)))
     public: np.ndarray | None = None
     beyond: float = 1.0
 
     @property
     def largest_id(self) -> int:
         """The largest token id."""
-        return int(max(part.values.max(initial=0) for part in (self.prompts, self.responses)))
+        # Both may be parts of one array.
+        values = {id(rows.values): rows.values for rows in (self.prompts, self.responses)}
+        return int(max(part.max(initial=0) for part in values.values()))
 
     @property
     def lengths(self) -> np.ndarray:
@@ -183,27 +84,52 @@ class Examples:
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence, prompt and response together."""
-        return int(self.lengths.max(initial=0))
+        kept, own = self.prompt_tokens, self.responses.lengths
+        return int(max((kept[b] + own[b]).max(initial=0) for b in blocks(len(own))))
 
 
 def read(path: Path) -> Examples:
-    """Read prepared prompts and responses, without their texts.
+    """Read prepared prompts and responses, without their texts; they cannot be written to.
 
     Raises:
         InputError: there is no such table of `tables.PREPARED`, or it is damaged.
     """
-    names = ["prompt_ids", "response_ids", "prompt_tokens", "answers"]
-    found, metadata = read_flat(path, PREPARED, [*INDEX, *names])
-    (prompt_lengths, prompts), (_, lengths, responses), (_, kept), (count, answers) = (
-        found[name] for name in names
-    )
+    found = mapped.arrays(path, _parts)
+    said = said_of(found)
     return Examples(
-        Index.of_columns(found),
-        Ragged.of(prompts, prompt_lengths),
-        Ragged.of(responses, lengths),
-        kept,
-        metadata.get(SOURCE),
-        metadata.get(TEMPLATE, "none"),
-        int(metadata[END]) if END in metadata else None,
-        Ragged.of(answers, count),
+        Index.of_arrays(found),
+        _rows(found, "prompt", "ids"),
+        _rows(found, "response", "ids"),
+        found["prompt_tokens"],
+        said.get(SOURCE),
+        said.get(TEMPLATE, "none"),
+        int(said[END]) if END in said else None,
+        _rows(found, "answer", "answers"),
     )
+
+
+def _parts(path: Path) -> Iterator[Arrays]:
+    names = ["prompt_ids", "response_ids", "prompt_tokens", "answers"]
+    ids = answered = 0
+    for arrays, found in parts(path, PREPARED, names):
+        (prompt_lengths, prompts), (_, lengths, responses), (_, kept), (counts, answers) = (
+            found[name] for name in names
+        )
+        yield (
+            arrays
+            | {"ids": np.append(prompts, responses), "prompt_tokens": kept, "answers": answers}
+            | _places("prompt", prompt_lengths, ids)
+            | _places("response", lengths, ids + len(prompts))
+            | _places("answer", counts, answered)
+        )
+        ids, answered = ids + len(prompts) + len(responses), answered + len(answers)
+
+
+def _places(name: str, lengths: np.ndarray, first: int) -> Arrays:
+    """Where rows stand that come one after the other from `first` on, by names for `_rows`."""
+    starts = Ragged.of(lengths, lengths).starts + first
+    return {f"{name}_starts": starts, f"{name}_lengths": lengths}
+
+
+def _rows(found: Arrays, name: str, values: str) -> Ragged:
+    return Ragged(found[values], found[f"{name}_starts"], found[f"{name}_lengths"])

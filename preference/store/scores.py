@@ -1,15 +1,19 @@
 """What a model gives the responses of a split, and what follows from it by subtraction."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from preference.store.examples import Index
-from preference.store.tables import SCORES, extended, lists, read_flat, writing
+from preference.store import mapped
+from preference.store.index import Index, blocks, parts, said_of
+from preference.store.mapped import Arrays
+from preference.store.tables import GROUP_ROWS, OF_PAIRS, SCORES, extended, lists, writing
 
 Metrics = dict[str, float]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class Scores:
     tokens: np.ndarray
     context: dict[str, str] = field(default_factory=dict)
 
-    def of_responses(self, normalize: bool) -> np.ndarray:
-        """The responses' scores, (responses,): means over tokens if `normalize`, else sums."""
-        return self.logps / self.tokens if normalize else self.logps
+    def of_responses(self, normalize: bool, which: np.ndarray | slice = ALL) -> np.ndarray:
+        """Scores of responses, of their shape: means over tokens if `normalize`, else sums."""
+        sums = self.logps[which]
+        return sums / self.tokens[which] if normalize else sums
 
     def of_pairs(self, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
         """The scores of chosen and rejected, (pairs,) each."""
@@ -68,20 +73,29 @@ def mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
 
 
 def read(path: Path) -> Scores:
-    """Read a table of `tables.SCORES`.
+    """Read a table of `tables.SCORES`; its arrays cannot be written to.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
-    found, context = read_flat(path, SCORES, SCORES.names)
-    return Scores(Index.of_columns(found), found["logps"][1], found["tokens"][1], context)
+    found = mapped.arrays(path, _parts)
+    return Scores(Index.of_arrays(found), found["logps"], found["tokens"], said_of(found))
+
+
+def _parts(path: Path) -> Iterator[Arrays]:
+    for arrays, found in parts(path, SCORES, ["logps", "tokens"]):
+        yield arrays | {name: found[name][1] for name in ("logps", "tokens")}
 
 
 def write(path: Path, scores: Scores) -> None:
     """Write a table of `tables.SCORES`."""
-    columns, counts = scores.index.columns(), scores.index.counts
-    schema = extended(SCORES, columns).with_metadata(scores.context)
-    columns["logps"] = lists(pa.array(scores.logps, pa.float64()), counts)
-    columns["tokens"] = lists(pa.array(scores.tokens, pa.int32()), counts)
+    index = scores.index
+    given = [name for name in OF_PAIRS if getattr(index, name) is not None]
+    schema = extended(SCORES, given).with_metadata(scores.context)
     with writing(path, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema))
+        for prompts in blocks(len(index.rows), GROUP_ROWS):
+            part, responses = index.part(prompts)
+            columns, counts = part.columns(), part.counts
+            columns["logps"] = lists(pa.array(scores.logps[responses], pa.float64()), counts)
+            columns["tokens"] = lists(pa.array(scores.tokens[responses], pa.int32()), counts)
+            writer.write_table(pa.table(columns, schema=schema))

@@ -34,6 +34,9 @@ CONVERSATIONS = pa.schema(
 # by how much its chosen reward is to be ahead. Null stands for 1, and for 0.
 RAW_OF_PAIRS = {"pair_weight": pa.float32(), "margin": pa.float32()}
 
+# Rows of a group, the most that is read at once; prepared tables have fewer.
+GROUP_ROWS = 2**14
+
 # What Arrow raises for a damaged file; names of columns that are no text are among it.
 UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError)
 
@@ -133,8 +136,7 @@ def read(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.
 @contextmanager
 def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
     """A table that a stage wrote, opened; what goes wrong while it is read is told, too."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
+    require(path)
     # From the C library's heap, where what is freed serves the next tensor: Arrow's own keeps it.
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -147,6 +149,12 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
             yield file
     except UNREADABLE as error:
         raise damaged(path, error) from None
+
+
+def require(path: Path) -> None:
+    """Refuse a table that is not there."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run the stage that makes it: dvc repro")
 
 
 def require_all(metadata: pq.FileMetaData | pq.RowGroupMetaData, rows: int) -> None:
@@ -167,14 +175,25 @@ def damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def read_flat(
-    path: Path, schema: pa.Schema, names: list[str]
-) -> tuple[dict[str, list[np.ndarray]], dict[str, str]]:
-    """Read columns a row group at a time, since all of them at once would be there twice.
+def metadata(path: Path, schema: pa.Schema) -> dict[str, str]:
+    """What a table says of itself, by `SOURCE` and the other keys.
 
-    Returns:
-        The columns as `flat` has them, those of `OF_PAIRS` that there are among them, and the
-        table's metadata.
+    Raises:
+        InputError: as `read`.
+    """
+    with _opened(path, schema) as file:
+        found = file.schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items()}
+
+
+def groups(
+    path: Path, schema: pa.Schema, names: list[str]
+) -> Iterator[dict[str, list[np.ndarray]]]:
+    """Columns a row group at a time, since no process needs all of them at once.
+
+    Yields:
+        What `flat` has of a group, columns of `OF_PAIRS` that there are among it; before all
+        groups, so that there is one, what it has of no rows.
 
     Raises:
         InputError: as `read`.
@@ -184,22 +203,16 @@ def read_flat(
         names = [*names, *(name for name in file.schema_arrow.names if name in OF_PAIRS)]
         schema = extended(schema, names)
         wanted = pa.schema([schema.field(name) for name in names])
-        none = flat(wanted.empty_table(), names)
-        parts = {name: [[level] for level in levels] for name, levels in none.items()}
+        yield flat(wanted.empty_table(), names)
         for number in range(file.num_row_groups):
             group = file.read_row_group(number, names).select(names).cast(wanted)
             group.validate()
             require_all(file.metadata.row_group(number), group.num_rows)
             rows += group.num_rows
-            found_here = flat(group, names)
-            _require_values(file.metadata.row_group(number), found_here)
-            for name, levels in found_here.items():
-                for found, level in zip(parts[name], levels, strict=True):
-                    found.append(level)
+            found = flat(group, names)
+            _require_values(file.metadata.row_group(number), found)
+            yield found
         require_all(file.metadata, rows)
-        metadata = file.schema_arrow.metadata or {}
-    joined = {name: [_joined(level) for level in levels] for name, levels in parts.items()}
-    return joined, {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def _require_values(group: pq.RowGroupMetaData, found: dict[str, list[np.ndarray]]) -> None:
@@ -234,15 +247,7 @@ def _levels(column: pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
         part = part.flatten()
     if pa.types.is_boolean(part.type):
         part = part.cast(pa.int8()).fill_null(-1)
-    # Copies: Arrow's memory goes with the group.
-    return [level.to_numpy(zero_copy_only=False).copy() for level in (*levels, part)]
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts, which are given up, as one array."""
-    whole = np.concatenate(parts)
-    parts.clear()
-    return whole
+    return [level.to_numpy(zero_copy_only=False) for level in (*levels, part)]
 
 
 def lists(values: pa.Array, lengths: np.ndarray) -> pa.ListArray:

@@ -13,7 +13,7 @@ from preference.model.batches import Batch, Layout
 from preference.objectives.objective import NO_SUMS, Task
 from preference.runtime import processes
 from preference.runtime.session import Session
-from preference.store.examples import Examples
+from preference.store.examples import Examples, Ragged
 
 
 @dataclass
@@ -30,13 +30,8 @@ class Gradients:
     session: Session
 
     def __post_init__(self) -> None:
-        task = self.task
         # Positions of the largest micro-batch that every process had memory for.
         self._proved = 0
-        self._sizes = batches.shapes(task.examples, task.items, self.layout)
-        self._apart = None
-        if task.apart is not None:
-            self._apart = batches.shapes(task.apart, task.items, self.layout)
 
     def leave(self, index: np.ndarray) -> np.ndarray:
         """Leave the gradient of the loss over the items `index` in the parameters.
@@ -51,11 +46,11 @@ class Gradients:
         session, several = self.session, self.session.accelerator.num_processes > 1
         sharded = processes.sharded(session.accelerator)
         while True:
-            parts, largest, single = self._micro_batches(index, self._sizes)
+            parts, largest, single = self._micro_batches(index, self.task.examples)
             apart = None
-            if self._apart is not None:
+            if self.task.apart is not None:
                 # What a statistic is had of may be longer, or shorter.
-                apart, _, alike = self._micro_batches(index, self._apart)
+                apart, _, alike = self._micro_batches(index, self.task.apart)
                 single = single and alike
             # What was not tried yet is tried by each process for itself.
             trial = several and largest > self._proved and not sharded
@@ -79,7 +74,7 @@ class Gradients:
             return found
 
     def _micro_batches(
-        self, index: np.ndarray, sizes: np.ndarray
+        self, index: np.ndarray, examples: Examples
     ) -> tuple[list[np.ndarray], int, bool]:
         """This process's micro-batches of the step that visits the items `index`.
 
@@ -91,18 +86,17 @@ class Gradients:
             more than one item.
         """
         accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
+        sizes = batches.shapes(examples, Ragged.even(self.task.items[index]), self.layout)
         parts = [
-            [
-                index[share][group]
-                for group in batches.micro_batches(sizes[index[share]], tokens, self.layout)
-            ]
-            for share in processes.deal(sizes[index, 1], accelerator.num_processes)
+            [share[group] for group in batches.micro_batches(sizes[share], tokens, self.layout)]
+            for share in processes.deal(sizes[:, 1], accelerator.num_processes)
         ]
         own = parts[accelerator.process_index]
         whole = [part for of_process in parts for part in of_process]
         largest = max(int(sizes[part, 1].sum()) for part in whole)
         single = max(map(len, whole)) == 1
-        return own + [index[:0]] * (max(map(len, parts)) - len(own)), largest, single
+        empty = [index[:0]] * (max(map(len, parts)) - len(own))
+        return [index[part] for part in own] + empty, largest, single
 
     def _accumulate(
         self,
@@ -119,7 +113,7 @@ class Gradients:
         """
         accelerator, task = self.session.accelerator, self.task
         together = processes.sharded(accelerator)
-        weight = task.weights[index].sum()
+        weight = task.weights(index).sum()
         loss, sums = 0.0, NO_SUMS
         for number, (visited, batch) in enumerate(self._batches(task.examples, index, parts)):
             last = number == len(parts) - 1
@@ -144,8 +138,7 @@ class Gradients:
         """The micro-batches, laid out; an empty one takes part with any item, and adds nothing."""
         for part in parts:
             visited = part if len(part) else index[:1]
-            items = [self.task.items[i] for i in visited]
-            batch = batches.make(examples, items, self.layout)
+            batch = batches.make(examples, self.task.items[visited], self.layout)
             yield visited, batch.to(self.session.accelerator.device)
 
     @torch.no_grad()
@@ -159,9 +152,9 @@ class Gradients:
         """
         if self.task.statistic is None:
             return [None] * len(parts)
-        sizes = [len(self.task.items[item]) for item in index]
-        places = dict(zip(index, np.split(np.arange(sum(sizes)), np.cumsum(sizes)), strict=False))
-        logps = np.zeros((2, sum(sizes)))
+        places = np.arange(index.size * self.task.items.shape[1]).reshape(len(index), -1)
+        place_of = dict(zip(index, places, strict=True))
+        logps = np.zeros((2, places.size))
         examples, scored = self.task.apart or self.task.examples, apart or parts
         made = self._batches(examples, index, scored)
         for part, (visited, batch) in zip(scored, made, strict=True):
@@ -169,7 +162,7 @@ class Gradients:
                 found = self.model(batch)
             both = torch.stack([found.double(), batch.counts.double()])
             if len(part):
-                logps[:, np.concatenate([places[item] for item in visited])] = both.cpu().numpy()
+                logps[:, np.concatenate([place_of[i] for i in visited])] = both.cpu().numpy()
         device = self.session.accelerator.device
         sums, counts = torch.from_numpy(processes.total(self.session.accelerator, logps))
         found = self.task.statistic(sums.float().to(device), counts.to(device), index)

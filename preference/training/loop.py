@@ -22,6 +22,7 @@ from preference.objectives.objective import Task, step_metrics
 from preference.runtime import checkpoints, processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
+from preference.store.index import shuffled
 from preference.store.scores import Metrics
 from preference.training import optimizers
 from preference.training.curves import Curves
@@ -211,7 +212,7 @@ def _step_size(task: Task, settings: Optimization) -> int:
 
 def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
     """The items of each step of one epoch; the last step may be smaller."""
-    order = np.random.default_rng([seed, *b"order", epoch]).permutation(items)
+    order = shuffled(items, seed, *b"order", epoch)
     for start in range(0, items, step_size):
         yield order[start : start + step_size]
 

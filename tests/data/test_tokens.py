@@ -50,8 +50,8 @@ def rows_of(rows: Ragged) -> list[list[int]]:
 
 
 def to_ragged(rows: list[list[int]]) -> Ragged:
-    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    return Ragged(np.array(list(chain.from_iterable(rows)), dtype=np.int32), offsets)
+    values = np.array(list(chain.from_iterable(rows)), dtype=np.int32)
+    return Ragged.of(values, np.array(list(map(len, rows)), dtype=np.int64))
 
 
 def test_the_tokenizer_of_these_tests_would_add_tokens_and_has_no_pad(both: Both) -> None:

@@ -11,7 +11,7 @@ from statsmodels.stats.anova import anova_lm
 from preference.evaluation import crossed, labelled
 from preference.evaluation.crossed import Items, Spread, estimate
 from preference.evaluation.statistics import mean_difference
-from preference.store.examples import Index
+from preference.store.index import Index
 from preference.store.scores import Scores, pair_margins
 
 DRAWS = 10_000

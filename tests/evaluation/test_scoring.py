@@ -1,6 +1,7 @@
 """Scoring: what does not fit is cut, what is scored is kept."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import naive
@@ -73,6 +74,25 @@ def test_scoring_goes_on_where_it_was(pairs: Examples) -> None:
     assert scorer.passes == whole - 4
     np.testing.assert_array_equal(found.logps, expected.logps)
     np.testing.assert_array_equal(found.tokens, expected.tokens)
+
+
+def test_a_large_split_is_cut_part_by_part_and_goes_on_where_it_was(
+    pairs: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = naive.score(naive.gpt2(), pairs)
+    monkeypatch.setattr(scoring, "PROMPTS", 3)
+    scorer = Mortal(naive.gpt2(), PACKED)
+    # Ten prompts are four parts, each a pass where there is room. Of a part of which some is
+    # scored, the whole pass is run again.
+    for tokens, scored, left in ((10_000, 2, 2), (1, 4, 3)):
+        for room, last in ((tokens, scored), (10_000, 10**9)):
+            scorer.passes, scorer.last = 0, last
+            session = sessions.make(room, minutes=0)
+            with suppress(Killed), sessions.opened(session):
+                found = scoring.score(scorer, pairs, session, "test", keep=True)
+        assert scorer.passes == left
+        np.testing.assert_allclose(found.logps, expected.logps, rtol=1e-5)
+        assert found.tokens.tolist() == expected.tokens.tolist()
 
 
 def test_what_is_not_to_be_kept_is_not(pairs: Examples) -> None:

@@ -1,6 +1,7 @@
 """Items: how much each counts, and the margins that data ask for."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def test_a_pairs_weight_multiplies_its_loss_and_the_mean_is_weighted() -> None:
     plain = dpo.OBJECTIVE.task(PAIRS, REFERENCE, train("dpo"), True, SEED)
     found, each = losses(task, INDEX), losses(plain, INDEX)
     assert found == pytest.approx([w * x for w, x in zip(WEIGHTS[INDEX], each, strict=True)])
-    assert task.weights.tolist() == WEIGHTS.tolist()
+    assert task.weights(np.arange(4)).tolist() == WEIGHTS.tolist()
     # Of a step, which divides by the weights: that of a pair that stands there twice counts twice.
-    mean = sum(found) / task.weights[INDEX].sum()
+    mean = sum(found) / task.weights(INDEX).sum()
     assert mean == pytest.approx((each[0] + 2 * each[1] + 0.5 * each[2]) / 3.5)
 
 
@@ -60,17 +61,18 @@ def test_a_pairs_weight_is_that_of_both_its_sides() -> None:
             made.loss(LOGPS.flatten(), COUNTS.flatten(), index, None).numpy()
             for made in (task, plain)
         )
-        weights = WEIGHTS if shuffle == "pairs" else np.repeat(WEIGHTS, 2)
+        size = 2 if shuffle == "pairs" else 1
+        weights = WEIGHTS if size == 2 else np.repeat(WEIGHTS, 2)
         np.testing.assert_allclose(one, weights * other, rtol=1e-6)
-        assert task.weights.tolist() == (2 * weights if shuffle == "pairs" else weights).tolist()
+        assert task.weights(index).tolist() == (size * weights).tolist()
 
 
 def test_labelled_responses_beside_weighted_pairs_keep_their_own_weights() -> None:
     examples, _ = labelled([1, 0, 1, 0], [1.0, 1.0, 3.0, 0.25])
     index = replace(examples.index, pairs=np.array([[0, 1]]), pair_weights=np.array([0.5], "f4"))
     items = Items.of(index, train("kto"), SEED, in_pairs=False)
-    assert items.responses.tolist() == [0, 1, 2, 3]
-    assert items.totals.tolist() == [0.5, 0.5, 3.0, 0.25]
+    assert items.responses.tolist() == [[0], [1], [2], [3]]
+    assert items.totals(np.arange(4)).tolist() == [0.5, 0.5, 3.0, 0.25]
 
 
 @pytest.mark.parametrize("label_noise", [0.0, 0.5, 1.0])
@@ -108,7 +110,7 @@ def test_metrics_and_training_have_one_loss_of_weighted_pairs(name: str) -> None
     task = objective.task(examples, reference, settings, True, SEED, reference)
     logps, counts, index = LOGPS.flatten(), COUNTS.flatten(), np.arange(4)
     found = task.statistic(logps, counts, index) if task.statistic else None
-    expected = task.loss(logps, counts, index, found).sum() / task.weights.sum()
+    expected = task.loss(logps, counts, index, found).sum() / task.weights(index).sum()
     metrics = objective.against_reference(policy, reference, settings, True)
     assert metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
     # They do matter.
@@ -126,7 +128,7 @@ def test_a_margin_is_subtracted_within_the_logit(name: str) -> None:
     if "label_smoothing" in type(options).model_fields:
         options = type(options).model_validate({"label_smoothing": 0.0})
     items = Items.of(PAIRS.index, settings, SEED, in_pairs=True)
-    anchors = items.anchors(REFERENCE.of_responses(True) if objective.reference else None)
+    anchors = partial(REFERENCE.of_responses, True) if objective.reference else None
     plain = items.batch(LOGPS.flatten(), COUNTS.flatten(), np.arange(4), anchors, True)
     lower = plain.reference.clone()
     lower[:, 1] -= torch.from_numpy(MARGINS) / settings.beta

@@ -28,7 +28,8 @@ def test_weights_count_scored_tokens() -> None:
         ([1], [5, 6, 7, 8, 0], [0]),
         ([1, 2, 3], [0], [5, 6, 0]),
     ]
-    assert sft.task(naive.make_pairs(texts, 5)).weights.tolist() == [3, 4, 1]
+    task = sft.task(naive.make_pairs(texts, 5))
+    assert task.weights(np.arange(3)).tolist() == [3, 4, 1]
 
 
 def test_a_response_that_is_preferred_twice_is_visited_once() -> None:
@@ -40,7 +41,7 @@ def test_desirable_responses_count_by_their_weights() -> None:
     examples, _ = labelled([1, 0, 1], [1.0, 1.0, 0.5])
     task = sft.task(examples)
     assert [item.tolist() for item in task.items] == [[0], [2]]
-    assert task.weights.tolist() == [2.0, 1.0]
+    assert task.weights(np.arange(2)).tolist() == [2.0, 1.0]
     found = task.loss(torch.tensor([-4.0, -6.0]), torch.tensor([2, 2]), np.arange(2), None)
     assert found.tolist() == [4.0, 3.0]
 
@@ -97,6 +98,7 @@ def test_all_turns_are_the_assistants_answers_and_no_more(
         assert texts == expected
         starts = [p[: len(before[2])] for p in before[3:]]
         assert all(start == before[2] for start in starts)
-        assert task.weights.tolist() == [len(i) for i in task.examples.responses]
+        weights = task.weights(np.arange(len(task.items)))
+        assert weights.tolist() == [len(i) for i in task.examples.responses]
     # Without them, the last ones alone.
     assert len(sft.task(found).items) == 2

@@ -1,6 +1,7 @@
 """Scores of responses: by pair, against a reference, and through a table."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import naive
@@ -23,6 +24,7 @@ REFERENCE = Scores(INDEX, np.array([-5.0, -6.0, -6.0, -1.0]), np.array([2, 2, 3,
 
 def test_a_response_has_one_score_in_all_its_pairs() -> None:
     assert POLICY.of_responses(True).tolist() == [-2, -3, -3, -2]
+    assert POLICY.of_responses(True, np.array([[2, 0]])).tolist() == [[-3, -2]]
     assert [side.tolist() for side in POLICY.of_pairs(True)] == [[-2, -3], [-3, -2]]
     assert [side.tolist() for side in POLICY.of_pairs(False)] == [[-4, -9], [-6, -4]]
     assert scores.pair_margins(POLICY, False).tolist() == [2, -5]
@@ -56,6 +58,26 @@ def test_a_table_gives_the_scores_back(tmp_path: Path) -> None:
     assert found.tokens.tolist() == POLICY.tokens.tolist()
     assert found.context == {"device": "cpu"}
     assert pq.read_table(path)["logps"].to_pylist() == [[-4, -6, -9], [-2]]
+
+
+def test_a_large_table_is_written_and_read_by_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = naive.make_index([2, 1, 3, 2], [(1, 0), (3, 5), (4, 3), (7, 6)])
+    index.labels[2] = 1
+    weights = np.array([0.5, 1, 2, 3], "f4")
+    sources = np.array(["one", None, "two", "one"], object)
+    index = replace(index, pair_weights=weights, sources=sources)
+    expected = Scores(index, -np.arange(8.0), np.arange(1, 9), {"device": "cpu"})
+    monkeypatch.setattr(scores, "GROUP_ROWS", 3)
+    path = tmp_path / "scores.parquet"
+    scores.write(path, expected)
+    assert pq.read_metadata(path).num_row_groups == 2
+    found = scores.read(path)
+    assert found.index.same_as(index)
+    assert found.logps.tolist() == expected.logps.tolist()
+    assert found.tokens.tolist() == expected.tokens.tolist()
+    assert found.context == expected.context
 
 
 def test_damaged_scores_are_the_same_or_refused(tmp_path: Path) -> None:

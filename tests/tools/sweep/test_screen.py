@@ -7,7 +7,7 @@ import pytest
 
 from preference.evaluation.statistics import share_difference
 from preference.report import charts
-from preference.store.examples import Index
+from preference.store.index import Index
 from preference.store.scores import Scores
 from tools.sweep import screen
 from tools.sweep.follow import Outcome

@@ -9,7 +9,7 @@ import pytest
 from preference.core.errors import InputError
 from preference.evaluation import crossed
 from preference.report import charts
-from preference.store.examples import Index
+from preference.store.index import Index
 from preference.store.scores import Scores
 from tools.sweep import seeds
 from tools.sweep.follow import Outcome
