@@ -9,8 +9,9 @@ import pytest
 import settings
 
 from benchmarks import flat
+from preference import losses
 from preference.model import batches
-from preference.objectives import registry, sft
+from preference.objectives import sft
 from preference.objectives.objective import Task
 from preference.store import examples, scores
 from preference.store.examples import Ragged
@@ -32,14 +33,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dpo(place: Path) -> Task:
     asked = settings.params("fp32", "cpu")
-    return registry.task(examples.read(place / PREPARED), scores.read(place / SCORES), asked)
+    return losses.task(examples.read(place / PREPARED), scores.read(place / SCORES), asked)
 
 
 def kto(place: Path) -> Task:
     asked = settings.params("fp32", "cpu")
     train = settings.train(objective="kto", label_noise=0.1)
     asked = asked.model_copy(update={"train": train})
-    return registry.task(examples.read(place / PREPARED), scores.read(place / SCORES), asked)
+    return losses.task(examples.read(place / PREPARED), scores.read(place / SCORES), asked)
 
 
 def warmed_up(place: Path) -> Task:
