@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
 from multiprocessing.queues import Queue
 from socket import socket
 from typing import TypeVar
@@ -27,6 +30,31 @@ def in_two_processes(work: Callable[[], T]) -> list[T]:
 
     They have all that is imported already. What they give is sent as pickles.
     """
+    started, results = _start(work)
+    found = sorted((results.get(timeout=900) for _ in started), key=lambda result: result[0])
+    for process in started:
+        process.join()
+    assert not any(error for *_, error in found), found
+    return [value for _, values, _ in found for value in values]
+
+
+def killed_in_two_processes(work: Callable[[], object]) -> None:
+    """Let `work`, which kills one of the two, do so; then the other is killed, as by a launcher."""
+    started, _ = _start(work)
+    first = wait([process.sentinel for process in started], timeout=900)
+    ended = [process for process in started if process.sentinel in first]
+    for process in ended:
+        process.join()
+    codes = [process.exitcode for process in ended]
+    for process in started:
+        process.kill()
+        process.join()
+    assert -signal.SIGKILL in codes, codes
+
+
+def _start(
+    work: Callable[[], T],
+) -> "tuple[list[ForkProcess], Queue[tuple[int, list[T], str]]]":
     there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     context = multiprocessing.get_context("fork")
     results: Queue[tuple[int, list[T], str]] = context.Queue()
@@ -41,11 +69,7 @@ def in_two_processes(work: Callable[[], T]) -> list[T]:
     started = [context.Process(target=run, args=(rank,)) for rank in range(2)]
     for process in started:
         process.start()
-    found = sorted((results.get(timeout=300) for _ in started), key=lambda result: result[0])
-    for process in started:
-        process.join()
-    assert not any(error for *_, error in found), found
-    return [value for _, values, _ in found for value in values]
+    return started, results
 
 
 def shard(made: Accelerator) -> None:

@@ -7,6 +7,7 @@ import settings
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
+from gloo import shard
 
 from preference.core.params import Runtime
 from preference.runtime import devices
@@ -22,8 +23,13 @@ def make(
     minutes: float | None = None,
     determined_by: Sequence[object] = (),
     trackers: Sequence[str] = (),
+    shards: bool = False,
 ) -> Session:
-    """A session called `test`; its checkpoints are a context of their own."""
+    """A session called `test`; its checkpoints are a context of their own.
+
+    Args:
+        shards: divide the weights among the processes.
+    """
     AcceleratorState._reset_state(True)
     runtime = Runtime.model_validate({"device": "cpu", "trackers": list(trackers)})
     accelerator = Accelerator(
@@ -33,6 +39,8 @@ def make(
         kwargs_handlers=devices.handlers(),
         project_config=ProjectConfiguration(logging_dir="."),
     )
+    if shards:
+        shard(accelerator)
     params = settings.params("fp32", "cpu").model_copy(update={"seed": seed, "runtime": runtime})
     checkpoints = Checkpoints("test", accelerator, minutes=minutes, determined_by=determined_by)
     return Session("test", params, accelerator, checkpoints, tokens_per_batch)

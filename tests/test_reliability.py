@@ -65,6 +65,46 @@ def wait_for_step(process: subprocess.Popen[str], place: Path) -> None:
         time.sleep(0.02)
 
 
+WORKERS = {"ddp": ("-m",), "fsdp": (str(project.ROOT / "tests" / "sharded.py"),)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", WORKERS)
+def test_where_one_of_two_processes_is_killed_both_go_on(how: str, another: Path) -> None:
+    """The launcher ends the other; started again, they write the same bytes."""
+    project.set_params(another, drill.LONG | {"runtime.device": "cpu"})
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *WORKERS[how])
+    paths = {"PYTHONPATH": f"{another}{os.pathsep}{project.ROOT / 'tests'}"}
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *launch, "stages.train"],
+            cwd=another,
+            env={**os.environ, **paths},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    process = start()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    expected = drill.digests(another, "train")
+    drill.remove_outputs(another, "train")
+    process = start()
+    wait_for_step(process, another)
+    *_, worker = psutil.Process(process.pid).children()
+    worker.kill()
+    process.communicate()
+    assert process.returncode != 0
+    assert not drill.digests(another, "train")
+    process = start()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert errors.count("goes on after step") == 1
+    assert drill.digests(another, "train") == expected
+
+
 def test_sigterm_keeps_the_state_and_earlier_results(another: Path) -> None:
     project.set_params(another, drill.LONG)
     expected, _ = drill.undisturbed(another, "train")

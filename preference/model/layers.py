@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -29,16 +30,26 @@ def names(model: PreTrainedModel) -> list[str]:
     return sorted(set(found))
 
 
-def widen_embeddings(model: PreTrainedModel) -> None:
-    """Let what goes from layer to layer begin in float32, where sharded weights are rounded.
+def widen(model: PreTrainedModel) -> None:
+    """Let what goes from layer to layer be in float32, where sharded weights are rounded.
 
-    Autocast leaves it in the precision that it has, and one process has it in float32.
+    Autocast leaves it in the precision that embeddings begin it in, and one process has these in
+    float32. Layer norms take their weights in that precision, which not all kernels do by
+    themselves.
     """
 
     def widened(module: nn.Module, inputs: object, found: Tensor) -> Tensor:
         return found.to(torch.promote_types(found.dtype, torch.float32))
 
     model.get_input_embeddings().register_forward_hook(widened)
+    for norm in model.modules():
+        if type(norm) is nn.LayerNorm:
+            setattr(norm, "forward", partial(_normed, norm))  # noqa: B010 (a method, to mypy)
+
+
+def _normed(norm: nn.LayerNorm, states: Tensor) -> Tensor:
+    weight, bias = (p if p is None else p.to(states.dtype) for p in (norm.weight, norm.bias))
+    return F.layer_norm(states, norm.normalized_shape, weight, bias, norm.eps)
 
 
 def fuse_activations(model: PreTrainedModel) -> None:

@@ -105,7 +105,7 @@ def open_model(
         granted = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
         scorer.take(processes.agreed(accelerator, granted))
     if processes.sharded(accelerator):
-        layers.widen_embeddings(model)
+        layers.widen(model)
     if adapters:
         lora.inject(model, adapters, session.params.seed, accelerator, where)
     return scorer if to_train else processes.divided(accelerator, scorer)

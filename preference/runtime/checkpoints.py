@@ -2,6 +2,8 @@
 
 A checkpoint is a directory `.checkpoints/STAGE/KEY/STEP`. KEY stands for everything that determines
 the run, so that a checkpoint is found again only by the run that would have come to the same state.
+In it each process has a part, which it writes, seals and looks through by itself: weights that are
+divided stay divided. Only when all parts are whole is the directory moved to its place.
 """
 
 import hashlib
@@ -19,12 +21,11 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from preference.core.errors import first_line
 from preference.core.files import remove, replacing, temporary_of
-from preference.runtime import devices, processes
+from preference.runtime import devices, processes, state
 from preference.store import checksums
 from preference.store.text import write_json
 
@@ -86,70 +87,70 @@ class Checkpoints:
         return self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes
 
     def resume(self, schedule: LRScheduler) -> tuple[Path | None, Position]:
-        """Take model, optimizer, schedule and random numbers back to the newest whole checkpoint.
+        """Take what is trained, optimizer, schedule and random numbers back to the newest one.
+
+        All processes take part.
 
         Returns:
-            Its place and position, on each process; none and the beginning where there is none.
+            Where the main process's part of it is, and its position; none and the beginning where
+            there is none that is whole.
         """
-        found = None
-        if self._accelerator.is_main_process and self.minutes is not None:
-            found = next((p for p in self._whole() if (p / POSITION).exists()), None)
-        found = processes.agreed(self._accelerator, found)
+        found = next((p for p in self._whole() if p.name.isdigit()), None)
         if found is None:
             return None, Position()
-        state = json.loads((found / POSITION).read_text())
-        position = Position(**state["position"])
+        main = _part(found, 0)
+        kept = json.loads((main / POSITION).read_text())
+        position = Position(**kept["position"])
         logging.info("%s: goes on after step %d, from %s", self.stage, position.step, found)
-        self._accelerator.load_state(str(found))
-        schedule.load_state_dict(state["schedule"])
-        return found, position
+        state.read(self._accelerator, schedule.optimizer, self._own(found), main)
+        schedule.load_state_dict(kept["schedule"])
+        return main, position
 
     def save(self, position: Position, schedule: LRScheduler, curves: Path) -> Position:
         """Keep the state of training at `position`, which is returned; all processes take part."""
         if self.minutes is None:
             return position
-        with self._writing(f"{position.step:09d}") as place:
-            self._accelerator.save_state(str(place))
+        with self._writing(f"{position.step:09d}") as own:
+            state.write(self._accelerator, schedule.optimizer, own)
             if self._accelerator.is_main_process:
-                shutil.copytree(curves, place / CURVES)
+                shutil.copytree(curves, own / CURVES)
                 # Functions of Python are no part of it.
-                state = schedule.state_dict() | {"lr_lambdas": [None]}
-                write_json(place / POSITION, {"position": asdict(position), "schedule": state})
+                kept = schedule.state_dict() | {"lr_lambdas": [None]}
+                write_json(own / POSITION, {"position": asdict(position), "schedule": kept})
         return position
 
     def array(self, name: str) -> np.ndarray | None:
-        """What `save_array` kept last under this name, on each process."""
+        """What `save_array` kept last under this name, on each process; all take part."""
+        place = next((p for p in self._whole() if p.name.startswith(f"{name}-")), None)
         found: np.ndarray | None = None
-        if self._accelerator.is_main_process and self.minutes is not None:
-            place = next((p for p in self._whole() if p.name.startswith(f"{name}-")), None)
-            if place is not None:
-                found = np.load(place / ARRAY, allow_pickle=False)
+        if place is not None and self._accelerator.is_main_process:
+            found = np.load(self._own(place) / ARRAY, allow_pickle=False)
         return processes.agreed(self._accelerator, found)
 
     def save_array(self, name: str, number: int, values: np.ndarray) -> None:
         """Keep an array, the newest by `number`; all processes take part."""
         if self.minutes is None:
             return
-        with self._writing(f"{name}-{number:09d}") as place:
+        with self._writing(f"{name}-{number:09d}") as own:
             if self._accelerator.is_main_process:
-                np.save(place / ARRAY, values)
+                np.save(own / ARRAY, values)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
-        """A directory that is a checkpoint once it is whole and sealed; older ones are dropped.
+        """This process's part of what is a checkpoint once all are whole and sealed.
 
-        A disk that is full costs the checkpoint, and not the run.
+        Older ones are dropped. A disk that is full costs the checkpoint, and not the run.
         """
         place, main = self.place / name, self._accelerator.is_main_process
         try:
             with replacing(place) if main else nullcontext(temporary_of(place)) as temporary:
-                if main:
-                    temporary.mkdir()
+                # What a killed run left is gone by then.
                 self._accelerator.wait_for_everyone()
-                yield temporary
+                own = self._own(temporary)
+                own.mkdir(parents=True)
+                yield own
+                checksums.seal(own)
                 self._accelerator.wait_for_everyone()
-                if main:
-                    checksums.seal(temporary)
         except Exception as error:
             # What the libraries raise where a disk is full has no class in common. Of several
             # processes, the others would wait for this one for ever.
@@ -172,34 +173,22 @@ class Checkpoints:
         return sorted((p for p in self.place.glob("[!.]*") if p.is_dir()), reverse=True)
 
     def _whole(self) -> Iterator[Path]:
-        for place in self._all():
-            if checksums.differing(place):
+        """Those that no process finds its part of damaged, newest first; all take part."""
+        if self.minutes is None:
+            return
+        for place in processes.agreed(self._accelerator, self._all()):
+            if processes.anywhere(self._accelerator, bool(checksums.differing(self._own(place)))):
                 logging.warning("%s: checkpoint %s is damaged and passed over", self.stage, place)
             else:
                 yield place
 
+    def _own(self, place: Path) -> Path:
+        return _part(place, self._accelerator.process_index)
 
-def hold_trained_only(model: nn.Module) -> None:
-    """Leave what is not trained out of a model's state, kept and taken back: it stays as it is.
 
-    Args:
-        model: the innermost one that is prepared; where all of it is trained, nothing changes.
-    """
-    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    if all(weight.requires_grad for weight in model.parameters()):
-        return
-
-    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
-        for name in [n for n in state if n.startswith(prefix)]:
-            if name.removeprefix(prefix) not in trained:
-                del state[name]
-
-    def expect_less(module: nn.Module, keys: Any) -> None:
-        lacking = [n for n in keys.missing_keys if any(n.endswith(name) for name in trained)]
-        keys.missing_keys[:] = lacking
-
-    model.register_state_dict_post_hook(leave_out)
-    model.register_load_state_dict_post_hook(expect_less)
+def _part(place: Path, process: int) -> Path:
+    """What one process keeps of a checkpoint."""
+    return place / f"{process:05d}"
 
 
 def _key(accelerator: Accelerator, determined_by: Iterable[object], inputs: Iterable[Path]) -> str:

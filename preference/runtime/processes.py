@@ -71,6 +71,11 @@ def total(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
     return summed.cpu().numpy()
 
 
+def anywhere(accelerator: Accelerator, happened: bool) -> bool:
+    """Whether something happened in one of the processes."""
+    return bool(total(accelerator, np.array([float(happened)]))[0])
+
+
 def average(parameters: Iterable[Tensor]) -> None:
     """Average the gradients over the processes, of which each has the same ones."""
     for parameter in parameters:

@@ -65,7 +65,7 @@ class Session:
 
     def anywhere(self, happened: bool) -> bool:
         """Whether something happened in one of the processes."""
-        return bool(processes.total(self.accelerator, np.array([float(happened)]))[0])
+        return processes.anywhere(self.accelerator, happened)
 
     def stop_if_asked(self) -> None:
         """Raise `signals.Stopped` on every process if a signal has asked one of them."""

@@ -19,7 +19,7 @@ from preference.core.progress import bar
 from preference.model import cpu, lora, probe
 from preference.model.scorer import ResponseLogps
 from preference.objectives.objective import Task, step_metrics
-from preference.runtime import checkpoints, processes
+from preference.runtime import processes
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
 from preference.store.index import shuffled
@@ -153,7 +153,6 @@ class _Update:
         cpu.accumulate_in_place(scorer.model, accelerator)
         self.model: nn.Module
         self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
-        checkpoints.hold_trained_only(scorer)
         torch.manual_seed(session.params.seed + accelerator.process_index)
 
     def step(self, loss: float, index: np.ndarray) -> Metrics:

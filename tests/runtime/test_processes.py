@@ -127,7 +127,7 @@ def sharded_model(precision: str) -> tuple[list[float], list[str], list[float]]:
     shard(accelerator)
     model = naive.llama(layers=LAYERS)
     pairs = naive.make_pairs(naive.random_texts(3, longest=50), 64)
-    layers.widen_embeddings(model)
+    layers.widen(model)
     scorer = divided(accelerator, ResponseLogps(model, PACKED))
     units = {n: m for n, m in scorer.named_modules() if isinstance(m, FSDPModule)}
     states = [m._get_fsdp_state()._fsdp_param_group for m in units.values()]
