@@ -8,7 +8,7 @@ side by side, padded to the longest, or end to end in one sequence without paddi
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from preference.model.attention import varlen
+from preference.model.attention.packing import Packing
+from preference.model.attention.varlen import Sequences
 from preference.store.examples import Examples, Ragged
 
 # plain: a response a row, padded; shared: an item's responses in a row, padded and masked; packed:
@@ -31,19 +34,6 @@ MULTIPLE, WHOLE, LARGE = 16, 64, 1024
 class _Row(NamedTuple):
     prompt: np.ndarray
     responses: list[np.ndarray]
-
-
-class Span(NamedTuple):
-    """A row of a packed batch.
-
-    Attributes:
-        tokens: positions that it takes.
-        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
-            look, else minus infinity. None where it may look at all before it.
-    """
-
-    tokens: int
-    bias: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +53,7 @@ class Batch:
             none where rows are not packed.
         weights: (scored,), float32; how much each scored token counts in its response's sum; None
             where all count alike.
+        sequences: packed rows for a GPU's kernel, on such a device.
     """
 
     input_ids: Tensor
@@ -75,19 +66,27 @@ class Batch:
     shared: bool
     lengths: tuple[int, ...] = ()
     weights: Tensor | None = None
+    sequences: Sequences | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        tensors: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+        planned = self
+        if device.type == "cuda" and self.lengths and self.sequences is None:
+            # Made on the host, for which the device need not wait.
+            planned = replace(self, sequences=varlen.plan(self.segments[0].numpy(), self.lengths))
+        return planned.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **tensors)
+        if self.sequences is not None:
+            changed["sequences"] = self.sequences.each(change)
+        return replace(self, **changed)
 
     def model_inputs(self) -> dict[str, Any]:
         """Keyword arguments for a transformers model.
 
-        Packed rows come with their spans, which `attention.by_row` takes. Plain rows are padded
+        Packed rows come with their packing, which `attention.by_row` takes. Plain rows are padded
         on the right, where causal attention never looks back from, so they need no mask. Shared
         rows get a boolean one, (rows, 1, tokens, tokens), true where a position may look: back,
         at the prompt or at its own response.
@@ -96,10 +95,7 @@ class Batch:
             return {
                 "input_ids": self.input_ids,
                 "position_ids": self.position_ids,
-                "spans": [
-                    Span(len(row), _bias(row) if self.shared else None)
-                    for row in self.segments[0].split(self.lengths)
-                ],
+                "packing": Packing(self.segments[0], self.lengths, self.shared, self.sequences),
             }
         if not self.shared:
             return {"input_ids": self.input_ids}
@@ -114,19 +110,6 @@ def _may_look(segments: Tensor) -> Tensor:
     """Where each position may look, (..., tokens, tokens): back, at its own segment or a prompt."""
     key, query = segments[..., None, :], segments[..., :, None]
     return ((key == query) | (key == 0)).tril()
-
-
-def _bias(segments: Tensor) -> Tensor:
-    """The same of one packed row, (tokens, tokens), as what is added to its scores."""
-    prompt = int((segments == 0).sum())
-    bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
-    start = prompt
-    # What fills the row up comes last, and is as a response.
-    for end in segments.unique_consecutive(return_counts=True)[1].cumsum(0).tolist():
-        if end > prompt:
-            bias[start:end, prompt:start] = -torch.inf
-            start = end
-    return bias
 
 
 def make(examples: Examples, items: Sequence[np.ndarray], layout: Layout) -> Batch:
