@@ -1,17 +1,19 @@
 """A saved model, run over all responses of a split."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from preference.core.errors import InputError
 from preference.core.progress import bar
 from preference.model import batches
-from preference.model.batches import Layout
+from preference.model.batches import Batch, Layout
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices, processes
 from preference.runtime.session import Session
@@ -48,9 +50,10 @@ def score(
     scorer: ResponseLogps = accelerator.unwrap_model(model)
     layout = scorer.abilities.layout
     _require_known_tokens(scorer, examples, name)
-    work = _Work(examples, layout, session, name if keep else None)
     training = model.training
     model.eval()
+    run = partial(_pass, model, accelerator)
+    work = _Work(examples, layout, session, name if keep else None, run)
     with (
         bar(name, len(work.sums), "responses", len(work.sums) - work.left) as progress,
         # A signal waits until what is scored is kept.
@@ -67,11 +70,9 @@ def score(
             # Each process takes its own; where the last round has fewer, some come along idle.
             turn = work.groups[:processes_]
             group = turn[rank if rank < len(turn) else 0]
-            batch = batches.make(examples, [work.items[item] for item in group], layout)
-            found: torch.Tensor | None = None
+            batch, found = work.batch(group), None
             try:
-                with accelerator.autocast():
-                    found = model(batch.to(accelerator.device))
+                found = run(batch)
             except RuntimeError as error:
                 session.require_out_of_memory(error, alone=True)
             if session.anywhere(found is None):
@@ -90,21 +91,33 @@ def score(
     return Scores(examples.index, sums, counts.astype(np.int32), context)
 
 
+def _pass(model: nn.Module, accelerator: Accelerator, batch: Batch) -> torch.Tensor:
+    with accelerator.autocast():
+        return model(batch.to(accelerator.device))
+
+
 class _Work:
     """What of a split is scored, and the micro-batches, `groups` of items, that are left.
 
     Args:
         kept_as: under which name an interrupted run has kept what it scored, and this one does.
+        run: a pass of the model.
     """
 
     def __init__(
-        self, examples: Examples, layout: Layout, session: Session, kept_as: str | None
+        self,
+        examples: Examples,
+        layout: Layout,
+        session: Session,
+        kept_as: str | None,
+        run: Callable[[Batch], torch.Tensor],
     ) -> None:
-        self._session, self._layout = session, layout
+        self._session, self._layout, self._examples = session, layout, examples
         self._kept_as = kept_as and kept_as.replace(": ", "-")
         self.items = _items(examples.index)
         self._sizes = batches.shapes(examples, self.items, layout)
         self.sums, self.counts = np.zeros((2, len(examples.responses)))
+        session.make_room(lambda group: run(self.batch(group)), self._sizes)
         self.cut(np.arange(len(self.items)))
         kept = session.checkpoints.array(self._kept_as) if self._kept_as else None
         if kept is not None:
@@ -114,8 +127,12 @@ class _Work:
     def cut(self, items: np.ndarray) -> None:
         """Cut what is left into micro-batches."""
         tokens = self._session.tokens_per_batch
-        parts = batches.micro_batches(self._sizes[items], tokens, self._layout)
+        least = batches.least(self._session.accelerator.device)
+        parts = batches.micro_batches(self._sizes[items], tokens, self._layout, least)
         self.groups = [items[part] for part in parts]
+
+    def batch(self, group: np.ndarray) -> Batch:
+        return batches.make(self._examples, [self.items[item] for item in group], self._layout)
 
     def responses(self, group: np.ndarray) -> np.ndarray:
         return np.concatenate([self.items[item] for item in group])

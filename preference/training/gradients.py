@@ -38,6 +38,24 @@ class Gradients:
         if task.apart is not None:
             self._apart = batches.shapes(task.apart, task.items, self.layout)
 
+    def make_room(self, reserved: int) -> None:
+        """Measure how large micro-batches may be, where that is to be measured.
+
+        Args:
+            reserved: bytes that the optimizer will take.
+        """
+
+        def run(index: np.ndarray) -> None:
+            try:
+                self._accumulate(index, [index], self._statistics(index, [index]), alone=True)
+            finally:
+                cpu.clear(self.model.parameters())
+
+        alone = self.task.statistic is None
+        self.session.make_room(run, self._sizes, reserved=reserved, alone=alone)
+        # Evaluations take less.
+        self.session.meter = None
+
     def leave(self, index: np.ndarray) -> np.ndarray:
         """Leave the gradient of the loss over the items `index` in the parameters.
 
@@ -91,10 +109,11 @@ class Gradients:
             more than one item.
         """
         accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
+        least = batches.least(accelerator.device)
         parts = [
             [
                 index[share][group]
-                for group in batches.micro_batches(sizes[index[share]], tokens, self.layout)
+                for group in batches.micro_batches(sizes[index[share]], tokens, self.layout, least)
             ]
             for share in processes.deal(sizes[index, 1], accelerator.num_processes)
         ]

@@ -5,6 +5,7 @@ from typing import get_args
 import naive
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,6 +123,18 @@ def test_micro_batches_hold_each_item_once_and_keep_the_budget(
         used = array[group, 1].sum() if packed else rows * width
         assert len(group) == 1 or used <= budget
         assert packed or array[group, 1].min() >= batches.SIMILAR * width
+
+
+def test_padding_costs_nothing_where_there_are_few_positions() -> None:
+    sizes = np.array([(1, tokens) for tokens in (100, 20, 50, 60)])
+    for least, expected in (
+        (0, [[0], [3, 2], [1]]),
+        (200, [[0, 3], [2, 1]]),
+        (10**6, [[0, 3, 2], [1]]),
+    ):
+        groups = batches.micro_batches(sizes, 300, "shared", least)
+        assert [group.tolist() for group in groups] == expected
+    assert [batches.least(torch.device(kind)) for kind in ("cpu", "cuda")] == [0, batches.LEAST]
 
 
 def test_packed_groups_are_few_and_even() -> None:
