@@ -230,3 +230,35 @@ def train_dpo(
                 slope = m / (1 - betas[0] ** step)
                 p.sub_(rate * slope / ((v / (1 - betas[1] ** step)).sqrt() + epsilon))
     return losses
+
+
+def varlen_attn(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seq_q: Tensor,
+    cu_seq_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Tensor:
+    """What torch.nn.attention.varlen documents: each sequence of queries against its own keys.
+
+    Causal, aligned to the lower right (torch.nn.attention.bias.causal_lower_right).
+    """
+    assert window_size == (-1, 0)
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    queries, keys = cu_seq_q.diff().tolist(), cu_seq_k.diff().tolist()
+    assert (max(queries), max(keys)) == (max_q, max_k)
+    many = query.shape[1] // key.shape[1]
+    found = []
+    for q, k, v in zip(query.split(queries), key.split(keys), value.split(keys), strict=True):
+        over, of = (x.repeat_interleave(many, 1).transpose(0, 1) for x in (k, v))
+        scores = q.transpose(0, 1) @ over.mT * (scale or q.shape[-1] ** -0.5)
+        ahead = torch.ones(len(q), len(k), dtype=torch.bool).triu(len(k) - len(q) + 1)
+        weights = scores.masked_fill(ahead, -torch.inf).softmax(-1)
+        found.append((weights @ of).transpose(0, 1))
+    return torch.cat(found)

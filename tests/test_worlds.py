@@ -22,9 +22,9 @@ from torch.optim import Optimizer
 from preference.core.optimization import Lora
 from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.scoring import score
+from preference.losses import named
 from preference.model import layers, lora
 from preference.model.scorer import ResponseLogps
-from preference.objectives.registry import named
 from preference.runtime import state
 from preference.runtime.checkpoints import ROOT, Checkpoints, Position
 from preference.training import loop

@@ -1,17 +1,19 @@
 """A saved model, run over all responses of a split."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from preference.core.errors import InputError
 from preference.core.progress import bar
 from preference.model import batches
-from preference.model.batches import Layout
+from preference.model.batches import Batch, Layout
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices, processes
 from preference.runtime.session import Session
@@ -50,9 +52,10 @@ def score(
     scorer: ResponseLogps = accelerator.unwrap_model(model)
     layout = scorer.abilities.layout
     _require_known_tokens(scorer, examples, name)
-    work = _Work(examples, layout, session, name if keep else None)
     training = model.training
     model.eval()
+    run = partial(_pass, model, accelerator)
+    work = _Work(examples, layout, session, name if keep else None, run)
     with (
         bar(name, len(examples.responses), "responses", work.kept) as progress,
         # A signal waits until what is scored is kept.
@@ -69,11 +72,9 @@ def score(
             if not turn:
                 break
             group = turn[rank if rank < len(turn) else 0]
-            batch = batches.make(examples, [work.items[item] for item in group], layout)
-            found: torch.Tensor | None = None
+            batch, found = work.batch(group), None
             try:
-                with accelerator.autocast():
-                    found = model(batch.to(accelerator.device))
+                found = run(batch)
             except RuntimeError as error:
                 session.require_out_of_memory(error, alone=True)
             if session.anywhere(found is None):
@@ -91,6 +92,11 @@ def score(
     return Scores(examples.index, sums, counts.astype(np.int32), context)
 
 
+def _pass(model: nn.Module, accelerator: Accelerator, batch: Batch) -> torch.Tensor:
+    with accelerator.autocast():
+        return model(batch.to(accelerator.device))
+
+
 class _Work:
     """What of a split is scored, and the micro-batches, `groups` of items, that come next.
 
@@ -98,6 +104,7 @@ class _Work:
 
     Args:
         kept_as: under which name an interrupted run has kept what it scored, and this one does.
+        run: a pass of the model.
 
     Attributes:
         found: (2, responses); sums, and counts of tokens, which are 0 until a response is scored.
@@ -106,9 +113,15 @@ class _Work:
     """
 
     def __init__(
-        self, examples: Examples, layout: Layout, session: Session, kept_as: str | None
+        self,
+        examples: Examples,
+        layout: Layout,
+        session: Session,
+        kept_as: str | None,
+        run: Callable[[Batch], torch.Tensor],
     ) -> None:
         self._examples, self._session, self._layout = examples, session, layout
+        self._run = run
         self._kept_as = kept_as and kept_as.replace(": ", "-")
         self._prompts = blocks(len(examples.prompts), PROMPTS)
         self._groups: list[np.ndarray] = []
@@ -133,6 +146,7 @@ class _Work:
     def _begin(self, prompts: slice) -> None:
         self.items = _items(self._examples.index, prompts)
         self._sizes = batches.shapes(self._examples, self.items, self._layout)
+        self._session.make_room(lambda group: self._run(self.batch(group)), self._sizes)
         self._cut(np.arange(len(self.items)))
         done = self._done
         if done is not None:
@@ -144,8 +158,12 @@ class _Work:
     def _cut(self, items: np.ndarray) -> None:
         """Cut items into micro-batches, the groups that come next."""
         tokens = self._session.tokens_per_batch
-        parts = batches.micro_batches(self._sizes[items], tokens, self._layout)
+        least = batches.least(self._session.accelerator.device)
+        parts = batches.micro_batches(self._sizes[items], tokens, self._layout, least)
         self._groups = [items[part] for part in parts]
+
+    def batch(self, group: np.ndarray) -> Batch:
+        return batches.make(self._examples, [self.items[item] for item in group], self._layout)
 
     def responses(self, group: np.ndarray) -> np.ndarray:
         return np.concatenate([self.items[item] for item in group])

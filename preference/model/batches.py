@@ -8,7 +8,7 @@ side by side, padded to the longest, or end to end in one sequence without paddi
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -16,12 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from preference.model.attention import varlen
+from preference.model.attention.packing import Packing
+from preference.model.attention.varlen import Sequences
 from preference.store.examples import Examples, Ragged
 
 # plain: a response a row, padded; shared: an item's responses in a row, padded and masked; packed:
 # an item's responses in a row, the rows end to end, attention row by row (see `attention`).
 Layout = Literal["plain", "shared", "packed"]
 SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding costs more than a pass
+# Positions that a GPU's pass should have, whatever padding that takes: of fewer, by arithmetic than
+# some 300 (8B) to 4,000 (GPT-2 124M), it is over while the next is launched.
+LEAST = 2048
 PADDING = -1  # segment of the positions that fill a row up
 # Packed rows are filled up to a multiple, and so are large batches of them: a CPU's products are
 # compiled anew for every size, and each that was compiled keeps a megabyte.
@@ -31,19 +37,6 @@ MULTIPLE, WHOLE, LARGE = 16, 64, 1024
 class _Row(NamedTuple):
     prompt: np.ndarray
     responses: list[np.ndarray]
-
-
-class Span(NamedTuple):
-    """A row of a packed batch.
-
-    Attributes:
-        tokens: positions that it takes.
-        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
-            look, else minus infinity. None where it may look at all before it.
-    """
-
-    tokens: int
-    bias: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,7 @@ class Batch:
             none where rows are not packed.
         weights: (scored,), float32; how much each scored token counts in its response's sum; None
             where all count alike.
+        sequences: packed rows for a GPU's kernel, on such a device.
     """
 
     input_ids: Tensor
@@ -75,19 +69,27 @@ class Batch:
     shared: bool
     lengths: tuple[int, ...] = ()
     weights: Tensor | None = None
+    sequences: Sequences | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        tensors: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+        planned = self
+        if device.type == "cuda" and self.lengths and self.sequences is None:
+            # Made on the host, for which the device need not wait.
+            planned = replace(self, sequences=varlen.plan(self.segments[0].numpy(), self.lengths))
+        return planned.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **tensors)
+        if self.sequences is not None:
+            changed["sequences"] = self.sequences.each(change)
+        return replace(self, **changed)
 
     def model_inputs(self) -> dict[str, Any]:
         """Keyword arguments for a transformers model.
 
-        Packed rows come with their spans, which `attention.by_row` takes. Plain rows are padded
+        Packed rows come with their packing, which `attention.by_row` takes. Plain rows are padded
         on the right, where causal attention never looks back from, so they need no mask. Shared
         rows get a boolean one, (rows, 1, tokens, tokens), true where a position may look: back,
         at the prompt or at its own response.
@@ -96,10 +98,7 @@ class Batch:
             return {
                 "input_ids": self.input_ids,
                 "position_ids": self.position_ids,
-                "spans": [
-                    Span(len(row), _bias(row) if self.shared else None)
-                    for row in self.segments[0].split(self.lengths)
-                ],
+                "packing": Packing(self.segments[0], self.lengths, self.shared, self.sequences),
             }
         if not self.shared:
             return {"input_ids": self.input_ids}
@@ -114,19 +113,6 @@ def _may_look(segments: Tensor) -> Tensor:
     """Where each position may look, (..., tokens, tokens): back, at its own segment or a prompt."""
     key, query = segments[..., None, :], segments[..., :, None]
     return ((key == query) | (key == 0)).tril()
-
-
-def _bias(segments: Tensor) -> Tensor:
-    """The same of one packed row, (tokens, tokens), as what is added to its scores."""
-    prompt = int((segments == 0).sum())
-    bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
-    start = prompt
-    # What fills the row up comes last, and is as a response.
-    for end in segments.unique_consecutive(return_counts=True)[1].cumsum(0).tolist():
-        if end > prompt:
-            bias[start:end, prompt:start] = -torch.inf
-            start = end
-    return bias
 
 
 def make(examples: Examples, items: Sequence[np.ndarray] | np.ndarray, layout: Layout) -> Batch:
@@ -223,7 +209,14 @@ def shapes(examples: Examples, items: Ragged, layout: Layout) -> np.ndarray:
     return np.stack([np.where(shared, 1, items.lengths), np.where(shared, joined, longest)], axis=1)
 
 
-def micro_batches(sizes: np.ndarray, tokens_per_batch: int, layout: Layout) -> list[np.ndarray]:
+def least(device: torch.device) -> int:
+    """Positions that a pass should have there, whatever padding that takes."""
+    return 0 if device.type == "cpu" else LEAST
+
+
+def micro_batches(
+    sizes: np.ndarray, tokens_per_batch: int, layout: Layout, least: int = 0
+) -> list[np.ndarray]:
     """Cut items into groups, each of at most `tokens_per_batch` positions.
 
     Padded rows are grouped by similar length, packed ones into groups of nearly equal size.
@@ -231,6 +224,7 @@ def micro_batches(sizes: np.ndarray, tokens_per_batch: int, layout: Layout) -> l
     Args:
         sizes: rows and longest row of each item, (items, 2), as `shapes` gives them.
         tokens_per_batch: positions, padding included; an item that is larger stands alone.
+        least: positions up to which padded rows share a group, however they differ.
 
     Returns:
         Indices into `sizes`, longest items first, so that memory runs out early or never.
@@ -239,7 +233,7 @@ def micro_batches(sizes: np.ndarray, tokens_per_batch: int, layout: Layout) -> l
     if layout == "packed":
         groups = _even(sizes[:, 1], order, tokens_per_batch)
     else:
-        groups = _similar(sizes, order, tokens_per_batch)
+        groups = _similar(sizes, order, tokens_per_batch, least)
     return [np.array(group) for group in groups]
 
 
@@ -261,14 +255,15 @@ def _even(tokens: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]
         wanted += max(1, wanted // 50)
 
 
-def _similar(sizes: np.ndarray, order: np.ndarray, budget: int) -> list[list[int]]:
+def _similar(sizes: np.ndarray, order: np.ndarray, budget: int, least: int) -> list[list[int]]:
     """Groups of similar length: each opened by its longest item."""
     groups: list[list[int]] = []
     rows = width = 0
     for index in order:
         item_rows, item_width = sizes[index]
-        fits = (rows + item_rows) * width <= budget
-        if groups and fits and item_width >= SIMILAR * width:
+        positions = (rows + item_rows) * width
+        alike = item_width >= SIMILAR * width or positions <= least
+        if groups and alike and positions <= budget:
             groups[-1].append(index)
             rows += item_rows
         else:

@@ -83,7 +83,8 @@ def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Ab
     Random tokens are scored with a shortcut, side by side, and without, each response by itself.
     Where the numbers differ by more than rounding, in float32 or in the precision in use, or the
     model refuses, the plain way is taken. Layouts are tried at full length, where a window would
-    show: packed on a CPU, where a call a row costs next to nothing, else shared.
+    show: packed where attention has a way for it, a call a row on a CPU or one for all on a GPU,
+    else shared.
 
     Args:
         longest: tokens of the longest sequence that the model will see.
@@ -145,7 +146,8 @@ def _layouts(model: PreTrainedModel) -> list[Layout]:
     """
     if model.config._attn_implementation == "eager":
         return []
-    return ["packed", "shared"] if model.device.type == "cpu" else ["shared"]
+    # Elsewhere a call a row costs more than a mask.
+    return ["packed", "shared"] if model.device.type in ("cpu", "cuda") else ["shared"]
 
 
 @contextmanager

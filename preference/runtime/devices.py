@@ -37,6 +37,8 @@ def accelerator(params: Params) -> Accelerator:
         torch.use_deterministic_algorithms(True)
     if params.runtime.workers is not None:
         torch.set_num_threads(params.runtime.workers)
+    if device == "cuda":
+        _set_up_cuda()
     made = Accelerator(
         cpu=device == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
@@ -52,6 +54,12 @@ def accelerator(params: Params) -> Accelerator:
             "recipes/accelerate/fsdp.yaml does"
         )
     return made
+
+
+def _set_up_cuda() -> None:
+    # For rows with a mask torch takes cuDNN's attention first on a Hopper GPU, which builds a plan,
+    # some 20 to 40 ms, for every new shape; and padded steps have new shapes most of the time.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def handlers() -> list[KwargsHandler]:
@@ -82,7 +90,8 @@ def tokens_per_batch(runtime: Runtime, accelerator: Accelerator) -> int:
     """Positions in a micro-batch: what params say, else what fills the device's units.
 
     More takes memory and brings no speed: on a CPU the products are as fast at 1344 rows as at
-    any number, with a matrix unit at 2048; a GPU wants more.
+    any number, with a matrix unit at 2048. A GPU wants more, and with CUDA it is measured for how
+    many it has memory (see `room`).
     """
     if runtime.tokens_per_batch is not None:
         return runtime.tokens_per_batch

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, reduce
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
@@ -33,6 +34,11 @@ def deal(sizes: np.ndarray, processes: int) -> list[np.ndarray]:
 def sharded(accelerator: Accelerator) -> bool:
     """Whether each process holds only a part of the weights."""
     return accelerator.distributed_type == DistributedType.FSDP
+
+
+def own(weight: Tensor) -> Tensor:
+    """What of a weight is in this process."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 def shard_exactly(accelerator: Accelerator) -> None:
@@ -74,6 +80,14 @@ def total(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
 def anywhere(accelerator: Accelerator, happened: bool) -> bool:
     """Whether something happened in one of the processes."""
     return bool(total(accelerator, np.array([float(happened)]))[0])
+
+
+def smallest(accelerator: Accelerator, value: int) -> int:
+    """The smallest of all processes' values, on each."""
+    if accelerator.num_processes == 1:
+        return value
+    own = torch.tensor([value], device=accelerator.device)
+    return int(accelerator.gather(own).min())
 
 
 def average(parameters: Iterable[Tensor]) -> None:

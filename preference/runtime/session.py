@@ -14,8 +14,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from preference.core import signals
 from preference.core.errors import InputError
 from preference.core.params import Params, Runtime
-from preference.runtime import devices, processes
+from preference.runtime import devices, processes, room
 from preference.runtime.checkpoints import Checkpoints
+from preference.runtime.room import Meter, Pass
 
 
 class Agreement(NamedTuple):
@@ -33,6 +34,7 @@ class Session:
     Attributes:
         stage: names it in messages.
         tokens_per_batch: positions in a micro-batch; halved where memory runs out.
+        meter: of the device's memory, which they are to be measured by; None where they are known.
     """
 
     stage: str
@@ -40,6 +42,7 @@ class Session:
     accelerator: Accelerator
     checkpoints: Checkpoints
     tokens_per_batch: int
+    meter: Meter | None = None
     _request: signals.Request = field(default_factory=signals.Request)
 
     @property
@@ -71,6 +74,37 @@ class Session:
         """Raise `signals.Stopped` on every process if a signal has asked one of them."""
         if self.agree().stop:
             raise signals.Stopped(self._request.number or signals.SIGNALS[-1])
+
+    def make_room(
+        self,
+        run: Pass,
+        sizes: np.ndarray,
+        *,
+        reserved: int = 0,
+        alone: bool = True,
+    ) -> None:
+        """Take micro-batches as large as the device has memory for, if it has a meter.
+
+        Args:
+            sizes: rows and longest row of each item, (items, 2).
+            reserved: bytes that will be taken after this, and kept.
+            alone: whether no process waits for another in it; with sharded weights all do.
+        """
+        if self.meter is None:
+            return
+        tokens, told = self.tokens_per_batch, ""
+        try:
+            found = room.measured(self.meter, run, sizes.prod(1), reserved)
+        except RuntimeError as error:
+            self.require_out_of_memory(error, alone=alone)
+            # One item at a time, then.
+            tokens, found = 1, None
+            clear_device_cache(garbage_collection=True)
+        if found:
+            tokens = found.tokens
+            told = f": {found.each / 1e6:.2f} MB a token, {found.free / 1e9:.1f} GB free"
+        self.tokens_per_batch = processes.smallest(self.accelerator, tokens)
+        logging.info("micro-batches of %d tokens%s", self.tokens_per_batch, told)
 
     def require_out_of_memory(self, error: RuntimeError, *, alone: bool) -> None:
         """Raise what smaller micro-batches do not help against.
@@ -143,8 +177,10 @@ def opened(
         inputs=inputs,
     )
     tokens = devices.tokens_per_batch(settings.runtime, accelerator)
+    measured = settings.runtime.tokens_per_batch is None and accelerator.device.type == "cuda"
+    meter = room.Cuda() if measured else None
     try:
-        yield Session(stage, settings, accelerator, checkpoints, tokens)
+        yield Session(stage, settings, accelerator, checkpoints, tokens, meter)
     except signals.Stopped as stopped:
         stopped.kept = checkpoints.newest
         raise

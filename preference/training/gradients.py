@@ -14,6 +14,7 @@ from preference.objectives.objective import NO_SUMS, Task
 from preference.runtime import processes
 from preference.runtime.session import Session
 from preference.store.examples import Examples, Ragged
+from preference.store.index import blocks
 
 
 @dataclass
@@ -32,6 +33,26 @@ class Gradients:
     def __post_init__(self) -> None:
         # Positions of the largest micro-batch that every process had memory for.
         self._proved = 0
+
+    def make_room(self, reserved: int) -> None:
+        """Measure how large micro-batches may be, where that is to be measured.
+
+        Args:
+            reserved: bytes that the optimizer will take.
+        """
+
+        def run(index: np.ndarray) -> None:
+            try:
+                self._accumulate(index, [index], self._statistics(index, [index]), alone=True)
+            finally:
+                cpu.clear(self.model.parameters())
+
+        items = self.task.items[next(blocks(len(self.task.items)))]
+        sizes = batches.shapes(self.task.examples, Ragged.even(items), self.layout)
+        alone = self.task.statistic is None
+        self.session.make_room(run, sizes, reserved=reserved, alone=alone)
+        # Evaluations take less.
+        self.session.meter = None
 
     def leave(self, index: np.ndarray) -> np.ndarray:
         """Leave the gradient of the loss over the items `index` in the parameters.
@@ -87,10 +108,13 @@ class Gradients:
         """
         accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
         sizes = batches.shapes(examples, Ragged.even(self.task.items[index]), self.layout)
-        parts = [
-            [share[group] for group in batches.micro_batches(sizes[share], tokens, self.layout)]
-            for share in processes.deal(sizes[:, 1], accelerator.num_processes)
-        ]
+        least = batches.least(accelerator.device)
+
+        def cut(share: np.ndarray) -> list[np.ndarray]:
+            groups = batches.micro_batches(sizes[share], tokens, self.layout, least)
+            return [share[group] for group in groups]
+
+        parts = [cut(share) for share in processes.deal(sizes[:, 1], accelerator.num_processes)]
         own = parts[accelerator.process_index]
         whole = [part for of_process in parts for part in of_process]
         largest = max(int(sizes[part, 1].sum()) for part in whole)

@@ -17,6 +17,7 @@ from preference.core.errors import InputError
 from preference.core.optimization import Optimization
 from preference.core.progress import bar
 from preference.model import cpu, lora, probe
+from preference.model.batches import Layout
 from preference.model.scorer import ResponseLogps
 from preference.objectives.objective import Task, step_metrics
 from preference.runtime import processes
@@ -56,7 +57,7 @@ def fit(
     """
     plan = _Plan.of(task, settings, session.stage)
     update = _Update(scorer, task, settings, session, plan.steps)
-    gradients = Gradients(update.model, task, scorer.abilities.layout, session)
+    gradients = _gradients(update, task, scorer.abilities.layout, settings, session)
     found, position = session.checkpoints.resume(update.schedule)
     saved = position if found else None
     visited, in_all = plan.visited(position.step), plan.visited(plan.steps)
@@ -155,6 +156,12 @@ class _Update:
         self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
         torch.manual_seed(session.params.seed + accelerator.process_index)
 
+    @property
+    def moments(self) -> int:
+        """Bytes that the optimizer is going to keep in this process: two values a weight."""
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        return 2 * sum(processes.own(weight).nbytes for weight in trained)
+
     def step(self, loss: float, index: np.ndarray) -> Metrics:
         """Take one step down the gradients that are there; what there is to log of it.
 
@@ -214,6 +221,19 @@ def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.nda
     order = shuffled(items, seed, *b"order", epoch)
     for start in range(0, items, step_size):
         yield order[start : start + step_size]
+
+
+def _gradients(
+    update: _Update, task: Task, layout: Layout, settings: Optimization, session: Session
+) -> Gradients:
+    """Those of a training, with room made for its micro-batches.
+
+    To be called before the state of random numbers comes back, since dropout takes some.
+    """
+    made = Gradients(update.model, task, layout, session)
+    _set_dropout(update.model, settings, epoch=0)
+    made.make_room(update.moments)
+    return made
 
 
 def _set_dropout(model: nn.Module, settings: Optimization, epoch: int) -> None:

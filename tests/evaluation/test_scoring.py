@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sessions
 from gloo import in_two_processes
+from meters import Meter
 from scorers import PACKED, Killed, Mortal, Small
 
 from preference.core import signals
@@ -16,6 +17,7 @@ from preference.core.errors import InputError
 from preference.evaluation import scoring
 from preference.model.scorer import ResponseLogps
 from preference.runtime.checkpoints import ROOT
+from preference.runtime.room import MOST
 from preference.store.examples import Examples
 
 
@@ -41,6 +43,17 @@ def test_scoring_splits_what_does_not_fit(pairs: Examples) -> None:
     scorer.tokens = 5
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
         scoring.score(scorer, pairs, sessions.make(), "none")
+
+
+def test_scoring_takes_as_many_tokens_as_there_is_room_for() -> None:
+    pairs = naive.make_pairs(naive.random_texts(60), 30)
+    expected = scoring.score(ResponseLogps(naive.gpt2(), PACKED), pairs, sessions.make(), "all")
+    session = sessions.make(1)
+    for bytes_, tokens in ((10**9, MOST), (1, 1)):
+        session.meter = Meter(bytes_)
+        found = scoring.score(ResponseLogps(naive.gpt2(), PACKED), pairs, session, "room")
+        assert session.tokens_per_batch == tokens
+        np.testing.assert_allclose(found.logps, expected.logps, rtol=1e-5)
 
 
 def short_of_memory() -> tuple[int, list[float]]:

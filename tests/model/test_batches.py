@@ -74,7 +74,7 @@ def test_packed_rows_by_hand() -> None:
     assert batch.predicted_from.tolist() == [1, 2, 1, 16, 17]
     assert batch.targets.tolist() == [7, 8, 9, 2, 1]
     assert batch.counts.tolist() == [2, 1, 2]
-    assert [span.tokens for span in batch.model_inputs()["spans"]] == [16, 16]
+    assert batch.lengths == batch.model_inputs()["packing"].lengths == (16, 16)
 
 
 def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
@@ -88,33 +88,9 @@ def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
     # Nothing that counts sees or predicts from it, and it sees something itself.
     batch = batches.make(pairs, [BOTH] * 5, "packed")
     assert int(batch.predicted_from.max()) < 240 * 5
-    *_, last = batch.model_inputs()["spans"]
+    *_, last = batch.model_inputs()["packing"].spans
     assert last.tokens == 16
     assert all((row == 0).any() for row in last.bias)
-
-
-def test_second_response_sees_the_prompt_and_itself() -> None:
-    pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [BOTH], "packed").model_inputs()["spans"]
-    assert set(span.bias.unique().tolist()) == {0, -torch.inf}
-    seen = (span.bias == 0).int().tolist()
-    assert [row[:8] for row in seen[:7]] == [
-        [1, 0, 0, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0, 0, 0],
-        [1, 0, 0, 0, 1, 0, 0, 0],
-        [1, 0, 0, 0, 1, 1, 0, 0],
-        [1, 0, 0, 0, 1, 1, 1, 0],
-    ]
-    # What fills the row up is seen by nothing that counts, and sees something itself.
-    assert all(any(row) for row in seen)
-
-
-def test_single_responses_need_no_bias() -> None:
-    pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [BOTH[:1]], "packed").model_inputs()["spans"]
-    assert span == (16, None)
 
 
 LAYOUTS = st.sampled_from(get_args(Layout))
@@ -147,6 +123,18 @@ def test_micro_batches_hold_each_item_once_and_keep_the_budget(
         used = array[group, 1].sum() if packed else rows * width
         assert len(group) == 1 or used <= budget
         assert packed or array[group, 1].min() >= batches.SIMILAR * width
+
+
+def test_padding_costs_nothing_where_there_are_few_positions() -> None:
+    sizes = np.array([(1, tokens) for tokens in (100, 20, 50, 60)])
+    for least, expected in (
+        (0, [[0], [3, 2], [1]]),
+        (200, [[0, 3], [2, 1]]),
+        (10**6, [[0, 3, 2], [1]]),
+    ):
+        groups = batches.micro_batches(sizes, 300, "shared", least)
+        assert [group.tolist() for group in groups] == expected
+    assert [batches.least(torch.device(kind)) for kind in ("cpu", "cuda")] == [0, batches.LEAST]
 
 
 def test_packed_groups_are_few_and_even() -> None:

@@ -88,6 +88,16 @@ def test_cuda_takes_what_is_asked_for(precision: Precision) -> None:
     assert computed_on(context) == ("cuda", precision)
 
 
+def test_on_cuda_masked_rows_do_not_go_to_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        devices._set_up_cuda()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 def test_workers_are_torchs_threads() -> None:
     before = torch.get_num_threads()
     try:

@@ -2,13 +2,16 @@
 
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sessions
 import settings
 import torch
 from gloo import in_two_processes, shard
+from meters import Meter
 
 from preference.core import signals
 from preference.core.errors import InputError
@@ -54,6 +57,36 @@ def test_out_of_memory_halves_what_was_tried() -> None:
     assert made.tokens_per_batch == 50
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
         made.halve(100, single=True)
+
+
+def test_room_is_made_where_there_is_a_meter(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    made, sizes = sessions.make(1000), np.full((20, 2), (1, 100))
+    made.make_room(lambda index: pytest.fail("nothing is to be measured"), sizes)
+    assert (made.tokens_per_batch, caplog.messages) == (1000, [])
+    made.meter = Meter(10**7)
+    made.make_room(lambda index: torch.empty(100 * len(index), 2**13, dtype=torch.uint8), sizes)
+    assert made.tokens_per_batch == 1037
+    assert caplog.messages == ["micro-batches of 1037 tokens: 0.01 MB a token, 0.0 GB free"]
+    made.make_room(short, sizes)
+    assert made.tokens_per_batch == 1
+
+
+def short(index: np.ndarray) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+
+def room_in_two() -> int:
+    made = sessions.make(1000)
+    # The second process has less.
+    made.meter = Meter(10**6 if made.accelerator.process_index else 10**7)
+    run = partial(torch.empty, 2**20, dtype=torch.uint8)
+    made.make_room(lambda index: run(), np.full((20, 2), (1, 100)))
+    return made.tokens_per_batch
+
+
+def test_room_is_that_of_the_process_that_has_least() -> None:
+    assert in_two_processes(room_in_two) == [1, 1]
 
 
 def test_other_errors_are_not_mended() -> None:

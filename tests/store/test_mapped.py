@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def spoil(name: str, how: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     return spoiled
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "a bit of the values": spoil("ids.npy", lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])),
     "a bit of the shape": spoil("ids.npy", lambda whole: whole.replace(b"(7,)", b"(6,)")),
     "the end is lost": spoil("pairs.npy", lambda whole: whole[:-8]),
@@ -184,9 +185,7 @@ def test_another_hosts_copy_is_taken_and_stays(table: Path, copies: Path, tmp_pa
     assert made(copies) == [place.name]
 
 
-def in_processes(
-    count: int, work: Callable[[], object]
-) -> list[multiprocessing.process.BaseProcess]:
+def in_processes(count: int, work: Callable[[], object]) -> list[ForkProcess]:
     started = [multiprocessing.get_context("fork").Process(target=work) for _ in range(count)]
     for process in started:
         process.start()

@@ -10,6 +10,7 @@ import pytest
 import sessions
 import torch
 from gloo import in_two_processes, shard
+from meters import Live, Meter
 from scorers import PACKED, Small
 from settings import train
 from torch import Tensor
@@ -51,6 +52,25 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
     small.tokens = 5
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
         gradients.leave(np.arange(10))
+
+
+def test_measured_micro_batches_take_no_more_than_there_is() -> None:
+    """And leave the gradient what it is."""
+    many = naive.make_pairs(naive.random_texts(60), 30)
+    whole = ResponseLogps(naive.llama(), PACKED)
+    Gradients(whole, sft.task(many), "packed", sessions.make(10**6)).leave(np.arange(60))
+    scorer, session = ResponseLogps(naive.llama(), PACKED), sessions.make(10**6)
+    gradients = Gradients(scorer, sft.task(many), "packed", session)
+    session.meter = Meter(1_000_000)
+    gradients.make_room(0)
+    assert session.meter is None
+    assert all(parameter.grad is None for parameter in scorer.parameters())
+    with Live() as live:
+        gradients.leave(np.arange(60))
+    assert session.tokens_per_batch < 0.25 * gradients._sizes[:, 1].sum()
+    assert 600_000 < live.most < 1_000_000
+    for one, other in zip(scorer.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_a_statistic_of_each_item_goes_with_the_parts_items(pairs: Examples) -> None:

@@ -1,7 +1,7 @@
 """Attention over packed rows: each row by itself.
 
 A model-wide mask over rows that lie end to end would be quadratic in all of them. Here a row is a
-call of its own.
+call of its own, or, where a GPU's kernel takes them all (see `varlen`), one call is for all.
 """
 
 from typing import Any
@@ -12,7 +12,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from preference.model import cpu
-from preference.model.batches import Span
+from preference.model.attention import varlen
+from preference.model.attention.packing import Packing
 
 NAME = "by_row"
 # What a kernel call may be told beside these would change the numbers, and is not known here.
@@ -26,15 +27,15 @@ def by_row(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    spans: list[Span] | None = None,
+    packing: Packing | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Scaled dot-product attention of a packed batch.
 
     Args:
         query: (1, heads, tokens, width); `key` and `value` may have fewer heads.
-        attention_mask: none; the spans say it all.
-        spans: the rows, in order; without them the batch is plain.
+        attention_mask: none; the packing says it all.
+        packing: the rows; without it the batch is plain.
 
     Returns:
         (1, tokens, heads, width), and no weights.
@@ -42,7 +43,7 @@ def by_row(
     Raises:
         NotImplementedError: the model asks for attention that differs, a window or a soft cap.
     """
-    if spans is None:
+    if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     scaling, dropout = settings.pop("scaling", None), settings.pop("dropout", 0.0)
     asked = [
@@ -52,6 +53,8 @@ def by_row(
     ]
     if asked or attention_mask is not None:
         raise NotImplementedError(f"attention by row knows nothing of {asked or 'masks'}")
+    if packing.sequences is not None and varlen.takes(value) and not dropout:
+        return varlen.attention(query, key, value, packing.sequences, scaling), None
     found: list[Tensor] = []
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
@@ -66,9 +69,9 @@ def by_row(
         )
         found.append(out)
 
-    sizes = [span.tokens for span in spans]
+    sizes = list(packing.lengths)
     rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
-    for span, q, k, v in zip(spans, *rows, strict=True):
+    for span, q, k, v in zip(packing.spans, *rows, strict=True):
         attend(q, k, v, span.bias)
     return torch.cat(found, dim=1), None
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from preference.model import cpu
 from preference.model.attention import rows
-from preference.model.batches import Span
+from preference.model.attention.packing import Packing
 
 
 class Heads(nn.Module):
@@ -20,10 +20,15 @@ def tensors(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
+def one_row(tokens: int, *, shared: bool = False) -> Packing:
+    """One response; shared, its row has a bias that says no more than that it is causal."""
+    return Packing(torch.ones(tokens, dtype=torch.long), (tokens,), shared)
+
+
 def test_rows_do_not_see_each_other() -> None:
     q, k, v = tensors(7)
-    spans = [Span(3, None), Span(4, None)]
-    found, _ = rows.by_row(Heads(), q, k, v, None, spans=spans)
+    packing = Packing(torch.ones(7, dtype=torch.long), (3, 4), shared=False)
+    found, _ = rows.by_row(Heads(), q, k, v, None, packing=packing)
     for part in (slice(0, 3), slice(3, 7)):
         alone = F.scaled_dot_product_attention(
             q[:, :, part], k[:, :, part], v[:, :, part], is_causal=True
@@ -42,7 +47,9 @@ def test_attention_in_bf16_rounds_no_scores(long: int, monkeypatch: pytest.Monke
     kernel = F.scaled_dot_product_attention(exact[0], exact[1], exact[2], attn_mask=bias.double())
     theirs = kernel.transpose(1, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        ours, _ = rows.by_row(Heads(), given[0], given[1], given[2], None, spans=[Span(8, bias)])
+        ours, _ = rows.by_row(
+            Heads(), given[0], given[1], given[2], None, packing=one_row(8, shared=True)
+        )
     direction = torch.randn(1, 8, 2, 4)
     pairs = zip(
         (ours, *torch.autograd.grad(ours, given, direction.bfloat16())),
@@ -56,7 +63,7 @@ def test_attention_in_bf16_rounds_no_scores(long: int, monkeypatch: pytest.Monke
 
 def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
     q, k, v = (tensor.detach().bfloat16().requires_grad_() for tensor in tensors(4))
-    found, _ = rows.by_row(Heads(), q, k, v, None, spans=[Span(4, None)])
+    found, _ = rows.by_row(Heads(), q, k, v, None, packing=one_row(4))
     # Rows are put together, each with its heads and tokens exchanged.
     together = found.grad_fn
     assert together is not None
@@ -74,4 +81,4 @@ def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
 def test_attention_of_another_kind_is_refused(asked: dict[str, float]) -> None:
     q, k, v = tensors(3)
     with pytest.raises(NotImplementedError, match=next(iter(asked))):
-        rows.by_row(Heads(), q, k, v, None, spans=[Span(3, None)], **asked)
+        rows.by_row(Heads(), q, k, v, None, packing=one_row(3), **asked)

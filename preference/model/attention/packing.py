@@ -1,0 +1,61 @@
+"""What attention has to know of a packed batch, in the two ways in which it is computed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preference.model.attention.varlen import Sequences
+
+
+class Span(NamedTuple):
+    """A row of a packed batch.
+
+    Attributes:
+        tokens: positions that it takes.
+        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
+            look, else minus infinity. None where it may look at all before it.
+    """
+
+    tokens: int
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Rows that lie end to end.
+
+    Attributes:
+        segments: (tokens,); 0 prompt, from 1 on the row's responses, -1 padding.
+        lengths: positions that each row takes.
+        shared: whether some row holds more than one response.
+        sequences: the same for a GPU's kernel, where the device has it.
+    """
+
+    segments: Tensor
+    lengths: tuple[int, ...]
+    shared: bool
+    sequences: Sequences | None = None
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """Row by row, made when the first layer asks."""
+        return [
+            Span(len(row), _bias(row) if self.shared else None)
+            for row in self.segments.split(self.lengths)
+        ]
+
+
+def _bias(segments: Tensor) -> Tensor:
+    """Where the positions of one row may look, as what is added to its scores."""
+    prompt = int((segments == 0).sum())
+    bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
+    start = prompt
+    # What fills the row up comes last, and is as a response.
+    for end in segments.unique_consecutive(return_counts=True)[1].cumsum(0).tolist():
+        if end > prompt:
+            bias[start:end, prompt:start] = -torch.inf
+            start = end
+    return bias
