@@ -19,10 +19,11 @@ from torch.distributed.tensor import DTensor
 
 from preference.core.errors import InputError
 from preference.losses import named
+from preference.model import batches
 from preference.model.scorer import ResponseLogps
 from preference.objectives import sft
 from preference.objectives.mismatched import mismatched
-from preference.store.examples import Examples
+from preference.store.examples import Examples, Ragged
 from preference.store.scores import Scores
 from preference.training.gradients import Gradients
 
@@ -67,7 +68,8 @@ def test_measured_micro_batches_take_no_more_than_there_is() -> None:
     assert all(parameter.grad is None for parameter in scorer.parameters())
     with Live() as live:
         gradients.leave(np.arange(60))
-    assert session.tokens_per_batch < 0.25 * gradients._sizes[:, 1].sum()
+    positions = batches.shapes(many, Ragged.even(gradients.task.items), "packed")[:, 1]
+    assert session.tokens_per_batch < 0.25 * positions.sum()
     assert 600_000 < live.most < 1_000_000
     for one, other in zip(scorer.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
