@@ -27,7 +27,7 @@ PAIRS = (1_000, 100_000, 1_000_000)
 STEPS = 60
 WARM = 10  # steps that are not timed
 JUDGED = 64  # test pairs
-LONGEST = (150, 80)  # tokens of prompts and of responses, of which any number is as likely
+LONGEST = (240, 96)  # tokens of prompts and of responses, of which any number is as likely
 ROWS = 4_000  # as `prepare` writes them at a time
 
 
@@ -114,7 +114,7 @@ def _index(pairs: int, first: int = 0) -> Index:
 
 def _run(place: Path, stage: str) -> dict[str, float]:
     """Run a stage, and look at it until it ends."""
-    steps = place / f"live/{stage.partition('_')[0]}/steps/plots/metrics/train/loss.tsv"
+    steps = place / f"live/{stage.partition('_')[0]}/steps/plots/metrics/loss.tsv"
     shutil.rmtree(place / "live", ignore_errors=True)
     began, peak, seen = time.perf_counter(), 0, dict[int, float]()
     log = place / "log"
