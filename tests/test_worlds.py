@@ -53,7 +53,7 @@ class Kill:
 
     step: int
     writing: bool = False
-    process: int = 1
+    process: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,19 @@ def assert_same(found: list[Trained], expected: list[Trained]) -> None:
 
 ADAPTERS = Lora(r=2, lora_dropout=0.3, target_modules="all-linear")
 WAYS = {
-    "ddp": Way(dropout=True),
-    "ddp-bf16": Way(precision="bf16", dropout=True),
-    "fsdp": Way(shards=True, dropout=True),
-    "fsdp-bf16": Way(shards=True, precision="bf16", dropout=True),
-    "ddp-lora": Way(adapters=ADAPTERS, dropout=True),
-    "fsdp-lora": Way(shards=True, precision="bf16", adapters=ADAPTERS, dropout=True),
+    "ddp": Way(),
+    "ddp-bf16": Way(precision="bf16"),
+    "fsdp": Way(shards=True),
+    "fsdp-bf16": Way(shards=True, precision="bf16"),
 }
-SHORT = ("fsdp-bf16",)
+# Each process draws random numbers of its own, so that these are nobody else's trainings.
+DRAWING = {
+    "ddp-dropout": Way(dropout=True),
+    "fsdp-dropout": Way(shards=True, dropout=True),
+    "ddp-lora": Way(adapters=ADAPTERS, dropout=True),
+    "fsdp-bf16-lora": Way(shards=True, precision="bf16", adapters=ADAPTERS, dropout=True),
+}
+SHORT = ("ddp", "fsdp-bf16", "fsdp-dropout")
 
 
 def marked(values: Mapping[str, Any], short: tuple[str, ...]) -> list[Any]:
@@ -174,9 +179,16 @@ def marked(values: Mapping[str, Any], short: tuple[str, ...]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("way", marked(WAYS, SHORT))
-def test_killed_in_two_processes_a_training_goes_on_to_the_same_bits(way: Way) -> None:
-    """In a pass, and with dropout: each process's random numbers go on as well."""
+def distance(one: Trained, other: Trained) -> float:
+    """How far weights are apart, as a share of the way that training took the other's."""
+    start = {n: w.numpy() for n, w in ResponseLogps(naive.gpt2(2), PACKED).state_dict().items()}
+    apart = sum(float(((one.weights[n] - w) ** 2).sum()) for n, w in other.weights.items())
+    way = sum(float(((start[n] - w) ** 2).sum()) for n, w in other.weights.items())
+    return (apart / way) ** 0.5
+
+
+def killed_and_started_again(way: Way) -> list[Trained]:
+    """In two processes, of which the main one is killed in a pass: it has done with checkpoints."""
     expected, curves = in_two_processes(lambda: fit(way)), written()
     killed_in_two_processes(lambda: fit(way, Kill(step=4)))
     assert [place.name for place in sorted(ROOT.glob("test/*/*"))] == ["000000003", "000000004"]
@@ -184,6 +196,30 @@ def test_killed_in_two_processes_a_training_goes_on_to_the_same_bits(way: Way) -
     assert [one.went_on for one in found] == [4, 4]
     assert_same(found, expected)
     assert written() == curves
+    return expected
+
+
+@pytest.mark.parametrize("way", marked(WAYS, SHORT))
+def test_two_processes_killed_and_started_again_give_what_one_gives(way: Way) -> None:
+    """In float32 to its rounding, in bf16 as near to float32 as one process comes with bf16."""
+    exact = fit(Way())
+    rounded = distance(fit(replace(way, shards=False)), exact)
+    for found in killed_and_started_again(way):
+        apart = distance(found, exact)
+        print(f"{way}: {apart:.2g} from one process in float32, which in this is {rounded:.2g}")
+        assert len(found.margins) == 3
+        assert abs(exact.margins[-1] - exact.margins[0]) > 1
+        if way.precision == "no":
+            assert apart < 1e-5
+            np.testing.assert_allclose(found.margins, exact.margins, rtol=1e-5)
+        else:
+            assert 0.5 * rounded < apart < 1.5 * rounded
+            np.testing.assert_allclose(found.margins, exact.margins, atol=0.1)
+
+
+@pytest.mark.parametrize("way", marked(DRAWING, SHORT))
+def test_random_numbers_go_on_in_each_of_two_processes(way: Way) -> None:
+    killed_and_started_again(way)
 
 
 @pytest.mark.parametrize("process", marked({"main": 0, "other": 1}, ("other",)))
@@ -192,7 +228,6 @@ def test_a_checkpoint_that_one_of_two_was_killed_at_is_none(process: int) -> Non
     expected = in_two_processes(lambda: fit(way))
     killed_in_two_processes(lambda: fit(way, Kill(step=3, writing=True, process=process)))
     assert [place.name for place in sorted(ROOT.glob("test/*/0*"))] == ["000000001", "000000002"]
-    assert list(ROOT.glob("test/*/.000000003.tmp"))
     found = in_two_processes(lambda: fit(way))
     assert [one.went_on for one in found] == [2, 2]
     assert_same(found, expected)
