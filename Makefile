@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := SHELL=/bin/sh PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro sweep seeds screen experiments plots export merge publish test test-real drill lint bench bench-scale bench-lora check-cache clean
+.PHONY: help setup repro sweep seeds screen experiments plots export merge publish test test-real drill lint bench bench-scale bench-shapes bench-lora check-cache clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -75,6 +75,9 @@ bench: .venv/.installed-dev ## Measure speed and memory against TRL and the orig
 
 bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+
+bench-shapes: .venv/.installed-dev ## Measure how near training comes to a plain product, of GPT-2 and of SmolLM2
+	@$(RUN) python -m benchmarks.shapes $(BENCH)
 
 bench-lora: .venv/.installed-dev ## Measure the memory of one step on layers of an 8B model, all weights and by LoRA
 	@$(RUN) python -m benchmarks.lora $(BENCH)

@@ -149,7 +149,7 @@ def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[
     config = json.loads((load.model / "config.json").read_text())
     useful = workload.useful_operations(examples, config)
     return {
-        "machine": _machine(device),
+        "machine": machine(device),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)},
         "pairs": load.pairs,
         "epochs": load.epochs,
@@ -195,7 +195,8 @@ def _cost(run: Run) -> float:
     return 2 * result["seconds"] + result["reference_seconds"]
 
 
-def _machine(device: str) -> str:
+def machine(device: str) -> str:
+    """What was measured on, for people."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     kind = next(

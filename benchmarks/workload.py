@@ -139,7 +139,7 @@ def useful_operations(examples: Examples, config: dict[str, Any]) -> float:
     attention to the positions that count; two operations a multiplication. A training step needs
     three times as many (the backward pass is two products for each one forward).
     """
-    width, layers = config["n_embd"], config["n_layer"]
+    layers, width, attending, weights = _shape(config)
     pairs = examples.index.pairs
     prompts = examples.prompt_tokens[pairs].astype(float)
     answers = examples.responses.lengths[pairs].astype(float)
@@ -147,7 +147,19 @@ def useful_operations(examples: Examples, config: dict[str, Any]) -> float:
     own = np.stack([np.ones(len(pairs)), prompts[:, 0] != prompts[:, 1]], axis=1)
     seen_by_answers = prompts * answers + answers * (answers + 1) / 2
     attended = seen_by_answers + own * prompts * (prompts + 1) / 2
-    blocks = 12 * layers * width**2 * (own * prompts + answers)
+    blocks = layers * weights * (own * prompts + answers)
     output = width * config["vocab_size"] * answers
-    attention = 2 * layers * width * attended
+    attention = 2 * layers * attending * attended
     return 2 * float((blocks + output + attention).sum(axis=1).mean())
+
+
+def _shape(config: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Layers, width, that of all queries together, and a block's weights, of GPT-2 or a Llama."""
+    if config["model_type"] == "gpt2":
+        width = config["n_embd"]
+        return config["n_layer"], width, width, 12 * width**2
+    width, heads = config["hidden_size"], config["num_attention_heads"]
+    queries = heads * (config.get("head_dim") or width // heads)
+    keys = queries * config["num_key_value_heads"] // heads
+    projections = 2 * width * (queries + keys) + 3 * width * config["intermediate_size"]
+    return config["num_hidden_layers"], width, queries, projections

@@ -8,8 +8,9 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks import table, workload
+from benchmarks import shapes, table, workload
 from benchmarks.workload import Workload
 
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 512, "vocab_size": 400}
@@ -17,7 +18,7 @@ TINY = {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 512, "vocab_size
 
 def test_useful_operations_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
-    config = {"n_embd": 4, "n_layer": 3, "vocab_size": 10}
+    config = {"model_type": "gpt2", "n_embd": 4, "n_layer": 3, "vocab_size": 10}
     blocks = 12 * 3 * 4**2 * 5
     output = 4 * 10 * 3
     # Positions seen: prompt 1 + 2, chosen 3 + 4, rejected 3; products with keys and with values.
@@ -27,10 +28,21 @@ def test_useful_operations_by_hand() -> None:
 
 def test_pairs_cut_differently_need_their_own_prompts() -> None:
     pairs = naive.make_pairs([([1, 2, 3], [4, 5, 6], [7])], 5)
-    config = {"n_embd": 1, "n_layer": 1, "vocab_size": 0}
+    config = {"model_type": "gpt2", "n_embd": 1, "n_layer": 1, "vocab_size": 0}
     sums = [np.arange(1, 6).sum(), np.arange(1, 5).sum()]
     expected = 2 * (12 * (5 + 4) + 2 * sum(sums))
     assert workload.useful_operations(pairs, config) == expected
+
+
+def test_useful_operations_of_a_llama_go_with_its_weights() -> None:
+    pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
+    config = {**shapes.SMOLLM2.to_dict(), "head_dim": 32}
+    small = LlamaConfig(**{**config, "num_hidden_layers": 2, "vocab_size": 10})
+    layers = LlamaForCausalLM(small).model.layers
+    weights = sum(w.numel() for w in layers.parameters() if w.dim() == 2)
+    attention = 2 * 2 * (9 * 32) * (1 + 2 + 3 + 4 + 3)
+    expected = 2 * (weights * 5 + 576 * 10 * 3 + attention)
+    assert workload.useful_operations(pairs, small.to_dict()) == expected
 
 
 @pytest.fixture(scope="module")
