@@ -60,14 +60,18 @@ class Counts:
         """What `data.train_pairs` counts: pairs, and labelled responses that are in none."""
         return self.pairs + (self.labelled_responses or 0)
 
-    def compare(self, example: Example, seen: Seen, train: Seen | None) -> None:
+    def look_at(self, example: Example) -> None:
+        """Count what the texts of an example tell."""
         responses = example.responses
         self.common_prefix += example.by_common_prefix
         self.identical_responses += sum(responses[a] == responses[b] for a, b in example.pairs)
-        self.duplicates += seen.add(example)
+
+    def compare(self, seen: Seen, train: Seen | None) -> None:
+        """Count what the whole split has twice, and in common with the training split."""
+        self.duplicates = seen.duplicates
         if train is not None:
-            self.prompts_in_train = (self.prompts_in_train or 0) + train.has_prompt(example)
-            self.dialogues_in_train = (self.dialogues_in_train or 0) + train.has_dialogue(example)
+            self.prompts_in_train = seen.also_in(train, "prompts")
+            self.dialogues_in_train = seen.also_in(train, "dialogues")
 
     def measure(self, encoded: Encoded) -> None:
         """Count the tokens of a batch, and what was cut."""

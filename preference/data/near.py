@@ -11,7 +11,7 @@ with a chance of less than 1 in 1,000, one at 0.7 practically never.
 What that means for dialogues, each a prompt with a response, as one text:
 
 - `data.decontaminate: near`: put the dialogues of the test split into a `NearIndex`, and drop the
-  training rows with a dialogue that `matches`. `exact` asks `leakage.Seen` the same, `none` drops
+  training rows with a dialogue that `matches`. `exact` compares digests (`leakage`), `none` drops
   nothing. To count the test rows that had such a twin, put the dialogues that matched (they are
   few) into a second index, and ask it for the test dialogues: near is the same both ways.
 - The same prompt with another answer: a second pair of indexes, of prompts alone. Count rows whose

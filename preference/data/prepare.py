@@ -160,7 +160,8 @@ def prepare(
                 if reason:
                     counts.skip(row, reason)
                 else:
-                    counts.compare(example, seen, train)
+                    counts.look_at(example)
+                    seen.add(example)
             writer.write_batch(encoded.batch)
             before = counts.examples
             counts.measure(encoded)
@@ -172,6 +173,7 @@ def prepare(
             f"({counts.describe()}{refusal}); each needs a prompt, and responses that are not "
             "empty; check data.source"
         )
+    counts.compare(seen, train)
     if encoder.settings.format == "auto":
         counts.require_prompts(table.path)
     return counts

@@ -1,11 +1,11 @@
 """Which rows of the training data are trained on, held out for validation, or left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from preference.core.data_params import Data
 from preference.data.formats.example import Example, Unusable
-from preference.data.leakage import Seen, digest
+from preference.data.leakage import dialogues, digest
 from preference.data.prepare import RawTable
 
 Judge = Callable[[Example], Unusable | bool]
@@ -30,7 +30,7 @@ def _leak(test: RawTable, settings: Data) -> Callable[[Example], Unusable | None
     """What says why an example shows test data to training, if it does."""
     if settings.decontaminate == "none":
         return lambda example: None
-    seen, near = Seen(), None
+    shown, near = set[bytes](), None
     if settings.decontaminate == "near":
         # Few want it.
         from preference.data.near import NearIndex
@@ -38,13 +38,13 @@ def _leak(test: RawTable, settings: Data) -> Callable[[Example], Unusable | None
         near = NearIndex()
     for _, example in test.examples():
         if isinstance(example, Example):
-            seen.add(example)
+            shown.update(dialogues(example))
             if near is not None:
                 for text in example.dialogues:
                     near.add(text)
 
     def leak(example: Example) -> Unusable | None:
-        if seen.has_dialogue(example):
+        if not shown.isdisjoint(dialogues(example)):
             return Unusable.IN_TEST
         is_near = near is not None and near.matches(example.dialogues).any()
         return Unusable.NEAR_TEST if is_near else None
@@ -64,22 +64,31 @@ def _held_out(train: RawTable, settings: Data) -> set[bytes]:
     left = (
         None if settings.train_pairs is None else settings.train_pairs + settings.validation_pairs
     )
+    last = b"\xff" * 16
     for _, example in train.examples():
         if isinstance(example, Example):
             size = len(example.pairs) or 1
             key = _dialogue(example)
-            sizes[key] = sizes.get(key, 0) + size
+            if key <= last:
+                sizes[key] = sizes.get(key, 0) + size
+            # What is behind enough of them is never held out, however it goes on.
+            if len(sizes) > 2 * settings.validation_pairs:
+                sizes = {key: sizes[key] for key in _first(sizes, settings.validation_pairs)}
+                last = max(sizes)
             left = None if left is None else left - size
             if left is not None and left <= 0:
                 break
-    held: set[bytes] = set()
+    return set(_first(sizes, settings.validation_pairs))
+
+
+def _first(sizes: dict[bytes, int], wanted: int) -> Iterator[bytes]:
+    """The digests that come first, until they hold as many pairs as are wanted."""
     pairs = 0
     for key in sorted(sizes):
-        if pairs >= settings.validation_pairs:
+        if pairs >= wanted:
             break
-        held.add(key)
+        yield key
         pairs += sizes[key]
-    return held
 
 
 def _dialogue(example: Example) -> bytes:

@@ -57,11 +57,13 @@ def test_examples_are_compared_with_each_other_and_with_training() -> None:
         example("Where?", "a", "a"),
         example("Who?", "b", "c")._replace(by_common_prefix=True),
     ):
-        counts.compare(one, seen, train)
+        counts.look_at(one)
+        seen.add(one)
+    counts.compare(seen, train)
     assert (counts.prompts_in_train, counts.dialogues_in_train) == (3, 1)
     assert (counts.duplicates, counts.identical_responses, counts.common_prefix) == (1, 2, 1)
     alone = Counts()
-    alone.compare(example("Where?", "a", "b"), Seen(), None)
+    alone.compare(Seen(), None)
     assert "prompts_in_train" not in alone.as_dict()
     assert "labelled_responses" not in alone.as_dict()
 

@@ -1,5 +1,6 @@
 """Which training rows are trained on: none that validation or, if asked, the test data have."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from data_helpers import PARAMS, write_raw
 from preference.core.data_params import Data
 from preference.data import splits
 from preference.data.formats.example import Example, Unusable
+from preference.data.leakage import digest
 from preference.data.prepare import RawTable
 
 
@@ -63,6 +65,18 @@ def test_validation_takes_whole_dialogues_and_no_more_than_it_must(
     # The same rows for more pairs, and others with them.
     more = judged(tmp_path, "validation", validation_pairs=pairs + 5)
     assert {q for q, found in validation if found} < {q for q, found in more if found}
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 6, 21, 100])
+def test_those_are_held_out_whose_digests_come_first(pairs: int, tmp_path: Path) -> None:
+    found = judged(tmp_path, "validation", validation_pairs=pairs)
+    asked = Counter(digest(question) for question, _ in found)
+    expected, left = set(), pairs
+    for key in sorted(asked):
+        if left > 0:
+            expected.add(key)
+            left -= asked[key]
+    assert {digest(question) for question, inside in found if inside} == expected
 
 
 def test_validation_comes_from_the_first_rows(tmp_path: Path) -> None:
