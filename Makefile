@@ -71,8 +71,9 @@ lint: .venv/.installed-dev ## Check style and types
 bench: .venv/.installed-dev ## Measure speed and memory against TRL and the original way
 	@$(RUN) python -m benchmarks.run $(BENCH)
 
-bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
+bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs up to a million, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+	@$(RUN) python -m benchmarks.flat
 
 bench-lora: .venv/.installed-dev ## Measure the memory of one step on layers of an 8B model, all weights and by LoRA
 	@$(RUN) python -m benchmarks.lora $(BENCH)
