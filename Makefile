@@ -73,8 +73,9 @@ lint: .venv/.installed-dev ## Check style and types
 bench: .venv/.installed-dev ## Measure speed and memory against TRL and the original way
 	@$(RUN) python -m benchmarks.run $(BENCH)
 
-bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs, and prepare beside the bare tokenizer
+bench-scale: .venv/.installed-dev ## Measure how cost grows with the pairs up to a million, and prepare beside the bare tokenizer
 	@$(RUN) python -m benchmarks.scale $(BENCH)
+	@$(RUN) python -m benchmarks.flat
 
 bench-shapes: .venv/.installed-dev ## Measure how near training comes to a plain product, of GPT-2 and of SmolLM2
 	@$(RUN) python -m benchmarks.shapes $(BENCH)

@@ -1,4 +1,4 @@
-"""What a million pairs cost `train` beside a thousand: anonymous memory, start-up, time a step.
+"""What a million pairs cost stages that train beside a thousand: memory, start, time a step.
 
 Tables are generated as stages would have written them; the model is small, and takes some steps.
 """
@@ -22,6 +22,9 @@ from preference.store import scores, tables
 from preference.store.index import Index, blocks
 from preference.store.scores import Scores
 
+HERE = Path(__file__).resolve().parent
+COPIES = ".checkpoints/mapped"
+STAGES = ("train", "sft_warmup")
 SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 1024}
 PAIRS = (1_000, 100_000, 1_000_000)
 STEPS = 60
@@ -34,27 +37,45 @@ ROWS = 4_000  # as `prepare` writes them at a time
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flat", description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="*", default=PAIRS)
-    parser.add_argument("--stage", default="train", choices=["train", "sft_warmup"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE / "flat.json", help="file to write")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        for pairs in args.pairs:
-            print(json.dumps(measure(Path(directory) / "work", pairs, args.stage)), flush=True)
+        places = {pairs: Path(directory) / str(pairs) for pairs in args.pairs}
+        for pairs, place in places.items():
+            make(place, pairs)
+        found = {stage: measure(places, stage, args.rounds) for stage in STAGES}
+    args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2))
 
 
-def measure(place: Path, pairs: int, stage: str = "train") -> dict[str, float]:
-    """Train on so many generated pairs, in a directory that is made anew, twice.
+def measure(places: dict[int, Path], stage: str, rounds: int) -> list[dict[str, float]]:
+    """Run a stage on few and on many pairs by turns, in projects from `make` by their pairs.
 
     Returns:
-        Of the first run and of the second, which finds tables mapped already: seconds from the
-        start to the first step, those of a later step, and the peak of anonymous memory.
+        For each of them, of runs that read the tables anew and of those that find them `mapped`:
+        medians of the seconds until the first step was taken and of a later step's, and the
+        largest peak of anonymous memory in bytes.
     """
-    make(place, pairs)
-    found: dict[str, float] = {"pairs": pairs}
-    for run in ("first", "second"):
-        found |= {f"{run}_{name}": value for name, value in _run(place, stage).items()}
-    kept = (place / ".checkpoints/mapped").rglob("*.npy")
-    found["mapped_bytes_per_pair"] = sum(file.stat().st_size for file in kept) / pairs
-    return found
+    runs: dict[int, list[dict[str, float]]] = {pairs: [] for pairs in places}
+    for _ in range(rounds):
+        for pairs, place in places.items():
+            shutil.rmtree(place / COPIES, ignore_errors=True)
+            both = {kind: run(place, stage) for kind in ("anew", "mapped")}
+            runs[pairs].append({f"{k}_{n}": v for k, of in both.items() for n, v in of.items()})
+            print(stage, pairs, runs[pairs][-1], flush=True)
+    return [
+        {"pairs": pairs, "copy_bytes_per_pair": _size(places[pairs] / COPIES) / pairs}
+        | {
+            name: float((np.max if name.endswith("bytes") else np.median)([r[name] for r in found]))
+            for name in found[0]
+        }
+        for pairs, found in runs.items()
+    ]
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*.npy"))
 
 
 def make(place: Path, pairs: int) -> None:
@@ -112,8 +133,8 @@ def _index(pairs: int, first: int = 0) -> Index:
     )
 
 
-def _run(place: Path, stage: str) -> dict[str, float]:
-    """Run a stage, and look at it until it ends."""
+def run(place: Path, stage: str) -> dict[str, float]:
+    """Run a stage in a project from `make`, and look at it until it ends."""
     steps = place / f"live/{stage.partition('_')[0]}/steps/plots/metrics/loss.tsv"
     shutil.rmtree(place / "live", ignore_errors=True)
     began, peak, seen = time.perf_counter(), 0, dict[int, float]()

@@ -25,11 +25,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)
-def copies(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where copies of the tables that a test reads itself lie: not in the project."""
-    place = tmp_path_factory.mktemp("mapped")
-    monkeypatch.setattr(mapped, "ROOT", place)
-    return place
+def copies_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables that a test reads itself are not copied into the project."""
+    monkeypatch.setattr(mapped, "ROOT", tmp_path_factory.getbasetemp() / "mapped")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,14 @@ PARTS: list[Arrays] = [
 EXPECTED = {"ids": [0, 1, 2, 3, 4, 9, 8], "pairs": [[1, 0], [3, 2], [5, 4]], "late": [0.5]}
 
 
+@pytest.fixture(autouse=True)
+def copies(copies_elsewhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where they lie."""
+    place = tmp_path / "mapped"
+    monkeypatch.setattr(mapped, "ROOT", place)
+    return place
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     file = tmp_path / "prepared/train.parquet"
