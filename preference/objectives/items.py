@@ -7,7 +7,7 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.objectives.batch import Batch
+from preference.objectives.batch import Batch, beside
 from preference.objectives.label_noise import flips
 from preference.store.examples import Index
 
@@ -106,13 +106,14 @@ class Items:
             anchors: of all items.
             normalize: whether scores are means over tokens.
         """
-        device = logps.device
+        order, known, wanted = (
+            beside(logps, values[index]) for values in (self.order, anchors, self.desirable)
+        )
         scores, sums, tokens = (
-            values.view(-1, self.size).gather(1, self.order[index].to(device))
+            values.view(-1, self.size).gather(1, order)
             for values in (logps / counts if normalize else logps, logps, counts)
         )
-        known, wanted = anchors[index].to(device), self.desirable[index].to(device)
-        ahead = 0.0 if self.ahead is None else self.ahead[index].to(device)
+        ahead = 0.0 if self.ahead is None else beside(logps, self.ahead[index])
         return Batch(scores, known, wanted, sums, tokens, ahead=ahead)
 
     def weighed(self, losses: "Tensor", index: np.ndarray) -> "Tensor":
@@ -123,7 +124,7 @@ class Items:
         """
         if self.weights is None:
             return losses
-        weighed = losses * self.weights[index].to(losses.device)
+        weighed = losses * beside(losses, self.weights[index])
         return weighed if self.in_pairs else weighed.sum(1)
 
 

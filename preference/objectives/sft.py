@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preference.objectives.batch import beside
 from preference.objectives.objective import Task
 from preference.store.examples import Examples, Index, Ragged
 
@@ -19,6 +20,8 @@ def task(examples: Examples, *, all_turns: bool = False) -> Task:
 
     A mean of the micro-batches' means would be that only if all had equally many tokens.
     """
+    import torch
+
     if all_turns:
         examples = _with_earlier_answers(examples)
     responses = np.unique(examples.index.by_label()[0])
@@ -29,7 +32,7 @@ def task(examples: Examples, *, all_turns: bool = False) -> Task:
     def loss(
         logps: "Tensor", counts: "Tensor", index: np.ndarray, statistic: "Tensor | None"
     ) -> "Tensor":
-        return -logps * logps.new_tensor(weights[index])
+        return -logps * beside(logps, torch.from_numpy(weights[index]).to(logps.dtype))
 
     items = Ragged.of(responses, np.ones_like(responses))
     return Task("responses", examples, items, tokens * weights, loss)
