@@ -71,12 +71,18 @@ class Batch:
     weights: Tensor | None = None
     sequences: Sequences | None = None
 
+    def ready_for(self, device: torch.device) -> "Batch":
+        """The same, with all that is made on the host for its copy on a device."""
+        if device.type != "cuda":
+            return self
+        sequences = self.sequences
+        if self.lengths and sequences is None:
+            sequences = varlen.plan(self.segments[0].numpy(), self.lengths)
+        # From such memory a GPU copies by itself.
+        return replace(self, sequences=sequences).each(Tensor.pin_memory)
+
     def to(self, device: torch.device) -> "Batch":
-        planned = self
-        if device.type == "cuda" and self.lengths and self.sequences is None:
-            # Made on the host, for which the device need not wait.
-            planned = replace(self, sequences=varlen.plan(self.segments[0].numpy(), self.lengths))
-        return planned.each(lambda tensor: tensor.to(device))
+        return self.ready_for(device).each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         changed: dict[str, Any] = {

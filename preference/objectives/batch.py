@@ -85,6 +85,11 @@ class Batch:
         return Batch(scores, anchors, torch.from_numpy(desirable), logps, tokens)
 
 
+def beside(there: "Tensor", values: "Tensor") -> "Tensor":
+    """Values from the host, where another tensor is: a GPU is given them without waiting for it."""
+    return values.to(there.device, non_blocking=True)
+
+
 def cross_entropy(logits: "Tensor", wrong: float, ahead: "Tensor | float" = 0.0) -> "Tensor":
     """-log sigmoid(logits - ahead) where labels are wrong with a probability: label smoothing.
 

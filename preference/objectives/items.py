@@ -8,7 +8,7 @@ import numpy as np
 
 from preference.core.errors import InputError
 from preference.core.params import Train
-from preference.objectives.batch import Batch
+from preference.objectives.batch import Batch, beside
 from preference.objectives.label_noise import flips
 from preference.store.index import Index
 
@@ -117,11 +117,11 @@ class Items:
         """
         import torch
 
-        device, desirable = logps.device, self.desirable(which)
+        desirable = self.desirable(which)
         # Of a pair the loss finds the desirable response first.
         order = (~desirable).astype(int) if self.in_pairs else np.arange(self.size)[None]
         order = np.broadcast_to(order, desirable.shape)
-        places = torch.tensor(order).to(device)
+        places = beside(logps, torch.tensor(order))
         scores, sums, tokens = (
             values.view(-1, self.size).gather(1, places)
             for values in (logps / counts if normalize else logps, logps, counts)
@@ -130,7 +130,7 @@ class Items:
         known = np.zeros(order.shape) if anchors is None else anchors(responses)
         wanted = np.take_along_axis(desirable, order, axis=1)
         reference, labels = (
-            torch.from_numpy(v).to(device) for v in (known.astype(np.float32), wanted)
+            beside(logps, torch.from_numpy(v)) for v in (known.astype(np.float32), wanted)
         )
         batch = Batch(scores, reference, labels, sums, tokens)
         margins = self.index.margins if self.in_pairs else None
@@ -145,5 +145,7 @@ class Items:
         weights = self.weights(which)
         if weights is None:
             return losses
-        weighed = losses * losses.new_tensor(weights)
+        import torch
+
+        weighed = losses * beside(losses, torch.tensor(weights, dtype=losses.dtype))
         return weighed if self.in_pairs else weighed.sum(1)

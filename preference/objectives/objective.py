@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-NO_SUMS = np.zeros(8)  # `step_sums` of nothing
+SUMS = 8  # how many `step_sums` there are
 # What there is in the reference's scores of training data, by `reference.train`.
 SCORED: dict[Scored, str] = {
     "none": "nothing",
@@ -61,7 +61,7 @@ class Task:
     weights: Callable[[np.ndarray], np.ndarray]
     loss: "Callable[[Tensor, Tensor, np.ndarray, Tensor | None], Tensor]"
     counted: int = 1
-    tally: "Callable[[Tensor, Tensor, np.ndarray], np.ndarray] | None" = None
+    tally: "Callable[[Tensor, Tensor, np.ndarray], Tensor] | None" = None
     statistic: "Callable[[Tensor, Tensor, np.ndarray], Tensor] | None" = None
     apart: Examples | None = None
 
@@ -86,8 +86,7 @@ class LabelWeights(Section):
 
     def times(self, losses: "Tensor", desirable: "Tensor") -> "Tensor":
         """The losses, multiplied by label; both of one shape."""
-        weights = losses.new_tensor([self.undesirable_weight, self.desirable_weight])
-        return losses * weights[desirable.long()]
+        return (losses * self.desirable_weight).where(desirable, losses * self.undesirable_weight)
 
 
 @dataclass(frozen=True)
@@ -245,11 +244,10 @@ class Objective:
             each = self.loss(batch(logps, counts, index).given(found), settings, options)
             return items.weighed(each, index)
 
-        def tally(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> np.ndarray:
+        def tally(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             found = batch(logps, counts, index)
             rewards = settings.beta * (found.policy - found.reference)
-            reward, summed = (values.double().cpu().numpy() for values in (rewards, found.logps))
-            return step_sums(reward, summed, found.desirable.cpu().numpy())
+            return step_sums(rewards, found.logps, found.desirable)
 
         def statistic(logps: "Tensor", counts: "Tensor", index: np.ndarray) -> "Tensor":
             assert self.statistic is not None
@@ -295,8 +293,10 @@ def label_metrics(policy: Scores, reference: Scores, beta: float, normalize: boo
     }
 
 
-def step_sums(rewards: np.ndarray, logps: np.ndarray, desirable: np.ndarray) -> np.ndarray:
+def step_sums(rewards: "Tensor", logps: "Tensor", desirable: "Tensor") -> "Tensor":
     """What `step_metrics` needs of some items of a step; adds up over micro-batches and processes.
+
+    Nothing is read from the device, and no shape depends on a value.
 
     Args:
         rewards: implicit ones, (items, responses of each).
@@ -304,15 +304,18 @@ def step_sums(rewards: np.ndarray, logps: np.ndarray, desirable: np.ndarray) -> 
         desirable: whether each response is, (items, responses of each).
 
     Returns:
-        (8,): how many are desirable and how many not, the same of rewards and of
+        (8,), float64: how many are desirable and how many not, the same of rewards and of
         log-probabilities, then pairs, and those whose desirable response has the higher reward.
     """
-    sides = [desirable, ~desirable]
-    sums = [values[side].sum() for values in (rewards, logps) for side in sides]
-    paired = desirable.sum(axis=1) * 2 == desirable.shape[1]
-    margins = np.where(desirable, rewards, -rewards)[paired].sum(axis=1)
-    hits = (margins > 0).sum()
-    return np.array([*(side.sum() for side in sides), *sums, len(margins), hits], dtype=float)
+    import torch
+
+    rewards, logps = rewards.double(), logps.double()
+    sides = desirable, ~desirable
+    sums = [values.where(side, 0).sum() for values in (rewards, logps) for side in sides]
+    paired = desirable.sum(1) * 2 == desirable.shape[1]
+    margins = rewards.where(desirable, -rewards).sum(1)
+    hits = (paired & (margins > 0)).sum()
+    return torch.stack([*(side.sum() for side in sides), *sums, paired.sum(), hits]).double()
 
 
 def step_metrics(sums: Iterable[float]) -> Metrics:

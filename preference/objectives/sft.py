@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preference.objectives.batch import beside
 from preference.objectives.objective import Task
 from preference.store.examples import Examples, Ragged
 from preference.store.index import Index
@@ -20,6 +21,8 @@ def task(examples: Examples, *, all_turns: bool = False) -> Task:
 
     A mean of the micro-batches' means would be that only if all had equally many tokens.
     """
+    import torch
+
     if all_turns:
         examples = _with_earlier_answers(examples)
     index, prompt_tokens = examples.index, examples.prompt_tokens
@@ -34,7 +37,8 @@ def task(examples: Examples, *, all_turns: bool = False) -> Task:
     def loss(
         logps: "Tensor", counts: "Tensor", which: np.ndarray, statistic: "Tensor | None"
     ) -> "Tensor":
-        return -logps * logps.new_tensor(index.weights[responses[which]])
+        counted = torch.tensor(index.weights[responses[which]], dtype=logps.dtype)
+        return -logps * beside(logps, counted)
 
     return Task("responses", examples, responses[:, None], weights, loss)
 

@@ -18,6 +18,12 @@ T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
 
+def home(accelerator: Accelerator) -> torch.device:
+    """Where a step's numbers are kept until they are read: float64 is not on every device."""
+    device: torch.device = accelerator.device
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
 def deal(sizes: np.ndarray, processes: int) -> list[np.ndarray]:
     """Indices into `sizes` for each process, none twice: nearly the same work for all.
 
@@ -71,10 +77,14 @@ def divided(accelerator: Accelerator, model: M) -> M:
 
 def total(accelerator: Accelerator, values: np.ndarray) -> np.ndarray:
     """Sum over all processes, on each; exact where every entry comes from one of them."""
+    return summed(accelerator, torch.from_numpy(values)).cpu().numpy()
+
+
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The same of a tensor, which stays where it is computed."""
     if accelerator.num_processes == 1:
         return values
-    summed = reduce(torch.from_numpy(values).to(accelerator.device), "sum")
-    return summed.cpu().numpy()
+    return reduce(values.to(accelerator.device), "sum")
 
 
 def anywhere(accelerator: Accelerator, happened: bool) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
 
 from preference.core import signals
 from preference.core.errors import InputError
@@ -27,6 +29,12 @@ class Agreement(NamedTuple):
     stop: bool
 
 
+def agreement(exchanged: Sequence[float]) -> Agreement:
+    """What `Session.exchange` found, once it is read."""
+    *totals, due, stop = exchanged
+    return Agreement(totals, bool(due), bool(stop))
+
+
 @dataclass
 class Session:
     """What the stages that run a model share.
@@ -35,6 +43,8 @@ class Session:
         stage: names it in messages.
         tokens_per_batch: positions in a micro-batch; halved where memory runs out.
         meter: of the device's memory, which they are to be measured by; None where they are known.
+        overlap: whether the host prepares the next step and reads the last one's numbers while the
+            device computes.
     """
 
     stage: str
@@ -43,6 +53,7 @@ class Session:
     checkpoints: Checkpoints
     tokens_per_batch: int
     meter: Meter | None = None
+    overlap: bool = False
     _request: signals.Request = field(default_factory=signals.Request)
 
     @property
@@ -55,16 +66,25 @@ class Session:
         with signals.held() as self._request:
             yield
 
-    def agree(self, *values: float) -> Agreement:
+    def exchange(self, values: Tensor) -> Tensor:
         """One exchange between the processes, so that none goes on where another stops.
 
         Args:
-            values: to be summed up over all; exact where every entry comes from one of them.
+            values: (numbers,), to be summed up over all; exact where every entry comes from one of
+                them.
+
+        Returns:
+            The sums, then how many want to keep the state and how many were asked to stop, where
+            the values are: for `agreement`.
         """
         asked = self._request.number is not None
-        own = np.array([*values, self.checkpoints.due() or asked, asked])
-        *total, due, stop = processes.total(self.accelerator, own)
-        return Agreement(list(map(float, total)), bool(due), bool(stop))
+        own = torch.tensor([self.checkpoints.due() or asked, asked], dtype=values.dtype)
+        own = torch.cat([values, own.to(values.device, non_blocking=True)])
+        return processes.summed(self.accelerator, own)
+
+    def agree(self, *values: float) -> Agreement:
+        """The same of what is on the host, and waited for."""
+        return agreement(self.exchange(torch.tensor(values, dtype=torch.float64)).tolist())
 
     def anywhere(self, happened: bool) -> bool:
         """Whether something happened in one of the processes."""
@@ -177,10 +197,10 @@ def opened(
         inputs=inputs,
     )
     tokens = devices.tokens_per_batch(settings.runtime, accelerator)
-    measured = settings.runtime.tokens_per_batch is None and accelerator.device.type == "cuda"
-    meter = room.Cuda() if measured else None
+    cuda = accelerator.device.type == "cuda"
+    meter = room.Cuda() if cuda and settings.runtime.tokens_per_batch is None else None
     try:
-        yield Session(stage, settings, accelerator, checkpoints, tokens, meter)
+        yield Session(stage, settings, accelerator, checkpoints, tokens, meter, overlap=cuda)
     except signals.Stopped as stopped:
         stopped.kept = checkpoints.newest
         raise

@@ -1,8 +1,8 @@
 """The gradient of one step's loss, accumulated over micro-batches that fit into memory."""
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +10,45 @@ from torch import Tensor, nn
 
 from preference.model import batches, cpu
 from preference.model.batches import Batch, Layout
-from preference.objectives.objective import NO_SUMS, Task
+from preference.objectives.objective import SUMS, Task
 from preference.runtime import processes
 from preference.runtime.session import Session
 from preference.store.examples import Examples, Ragged
 from preference.store.index import blocks
+
+
+class Part(NamedTuple):
+    """A micro-batch of one process.
+
+    Attributes:
+        items: empty where this process has none while others still do.
+        visited: the same; in place of none it is any, which takes part and adds nothing.
+        batch: what is visited, laid out.
+    """
+
+    items: np.ndarray
+    visited: np.ndarray
+    batch: Batch
+
+
+class Step(NamedTuple):
+    """A step, cut and laid out.
+
+    Attributes:
+        items: those of all processes.
+        parts: this process's, as many as any other has.
+        apart: those that the statistic is had of, where these are others.
+        largest: positions of the largest micro-batch of all processes.
+        single: whether none of any holds more than one item.
+        cut_by: `tokens_per_batch` at that time.
+    """
+
+    items: np.ndarray
+    parts: list[Part]
+    apart: list[Part] | None = None
+    largest: int = 0
+    single: bool = False
+    cut_by: int = 0
 
 
 @dataclass
@@ -42,8 +76,9 @@ class Gradients:
         """
 
         def run(index: np.ndarray) -> None:
+            step = Step(index, [self._part(self.task.examples, index, index)])
             try:
-                self._accumulate(index, [index], self._statistics(index, [index]), alone=True)
+                self._accumulate(step, self._statistics(step), alone=True)
             finally:
                 cpu.clear(self.model.parameters())
 
@@ -54,12 +89,23 @@ class Gradients:
         # Evaluations take less.
         self.session.meter = None
 
-    def leave(self, index: np.ndarray) -> np.ndarray:
-        """Leave the gradient of the loss over the items `index` in the parameters.
+    def make(self, index: np.ndarray) -> Step:
+        """The step over the items `index`, on the host; nothing is changed, so a thread may."""
+        tokens = self.session.tokens_per_batch
+        parts, largest, single = self._cut(self.task.examples, index, tokens)
+        apart = None
+        if self.task.apart is not None:
+            # What a statistic is had of may be longer, or shorter.
+            apart, _, alike = self._cut(self.task.apart, index, tokens)
+            single = single and alike
+        return Step(index, parts, apart, largest, single, tokens)
+
+    def leave(self, step: Step) -> Tensor:
+        """Leave the gradient of a step's loss in the parameters.
 
         Returns:
             This process's share of the loss, the sum over its items over the weights of all, then
-            its `step_sums`.
+            its `step_sums`: (9,), float64, on a GPU not waited for.
 
         Raises:
             InputError: there is not memory enough for a single item.
@@ -67,19 +113,15 @@ class Gradients:
         session, several = self.session, self.session.accelerator.num_processes > 1
         sharded = processes.sharded(session.accelerator)
         while True:
-            parts, largest, single = self._micro_batches(index, self.task.examples)
-            apart = None
-            if self.task.apart is not None:
-                # What a statistic is had of may be longer, or shorter.
-                apart, _, alike = self._micro_batches(index, self.task.apart)
-                single = single and alike
+            if step.cut_by != session.tokens_per_batch:
+                step = self.make(step.items)
             # What was not tried yet is tried by each process for itself.
-            trial = several and largest > self._proved and not sharded
+            trial = several and step.largest > self._proved and not sharded
             failed = alone = False
             try:
-                statistics = self._statistics(index, parts, apart)
+                statistics = self._statistics(step)
                 alone = trial
-                found = self._accumulate(index, parts, statistics, alone=alone)
+                found = self._accumulate(step, statistics, alone=alone)
             except RuntimeError as error:
                 session.require_out_of_memory(error, alone=alone)
                 failed = True
@@ -87,16 +129,16 @@ class Gradients:
                 failed = session.anywhere(failed)
             if failed:
                 cpu.clear(self.model.parameters())
-                session.halve(largest, single=single)
+                session.halve(step.largest, single=step.single)
                 continue
             if trial:
-                self._proved = largest
+                self._proved = step.largest
                 processes.average(self.model.parameters())
             return found
 
-    def _micro_batches(
-        self, index: np.ndarray, examples: Examples
-    ) -> tuple[list[np.ndarray], int, bool]:
+    def _cut(
+        self, examples: Examples, index: np.ndarray, tokens: int
+    ) -> tuple[list[Part], int, bool]:
         """This process's micro-batches of the step that visits the items `index`.
 
         All processes get equally many, since with sharded weights each pass needs all of them:
@@ -106,7 +148,7 @@ class Gradients:
             These, the positions of the largest of all processes, and whether none of any holds
             more than one item.
         """
-        accelerator, tokens = self.session.accelerator, self.session.tokens_per_batch
+        accelerator = self.session.accelerator
         sizes = batches.shapes(examples, Ragged.even(self.task.items[index]), self.layout)
         least = batches.least(accelerator.device)
 
@@ -116,30 +158,29 @@ class Gradients:
 
         parts = [cut(share) for share in processes.deal(sizes[:, 1], accelerator.num_processes)]
         own = parts[accelerator.process_index]
-        whole = [part for of_process in parts for part in of_process]
+        own += [index[:0]] * (max(map(len, parts)) - len(own))
+        whole = [part for of_process in parts for part in of_process if len(part)]
         largest = max(int(sizes[part, 1].sum()) for part in whole)
         single = max(map(len, whole)) == 1
-        empty = [index[:0]] * (max(map(len, parts)) - len(own))
-        return [index[part] for part in own] + empty, largest, single
+        return [self._part(examples, index[own_part], index) for own_part in own], largest, single
 
-    def _accumulate(
-        self,
-        index: np.ndarray,
-        parts: list[np.ndarray],
-        statistics: list[Tensor | None],
-        *,
-        alone: bool,
-    ) -> np.ndarray:
+    def _part(self, examples: Examples, items: np.ndarray, index: np.ndarray) -> Part:
+        visited = items if len(items) else index[:1]
+        batch = batches.make(examples, self.task.items[visited], self.layout)
+        return Part(items, visited, batch.ready_for(self.session.accelerator.device))
+
+    def _accumulate(self, step: Step, statistics: list[Tensor | None], *, alone: bool) -> Tensor:
         """Add the gradients of the parts up.
 
         Args:
             alone: leave each process with those of its own parts.
         """
-        accelerator, task = self.session.accelerator, self.task
-        together = processes.sharded(accelerator)
-        weight = task.weights(index).sum()
-        loss, sums = 0.0, NO_SUMS
-        for number, (visited, batch) in enumerate(self._batches(task.examples, index, parts)):
+        accelerator, task, parts = self.session.accelerator, self.task, step.parts
+        together, home = processes.sharded(accelerator), processes.home(accelerator)
+        weight = task.weights(step.items).sum()
+        found = torch.zeros(1 + SUMS, dtype=torch.float64, device=home)
+        for number, part in enumerate(parts):
+            batch, visited = part.batch.to(accelerator.device), part.visited
             last = number == len(parts) - 1
             # Gradients are averaged over the processes once, with the last part. Where weights are
             # sharded, each part's are: whole ones would stay in each process until then.
@@ -149,49 +190,33 @@ class Gradients:
                 with accelerator.autocast():
                     logps: Tensor = self.model(batch)
                 share = task.loss(logps, batch.counts, visited, statistics[number]).sum() / weight
-                share = share * bool(len(parts[number]))
+                share = share * bool(len(part.items))
                 accelerator.backward(share * accelerator.num_processes)
-            loss += share.item()
-            if task.tally and len(parts[number]):
-                sums = sums + task.tally(logps.detach(), batch.counts, visited)
-        return np.array([loss, *sums])
-
-    def _batches(
-        self, examples: Examples, index: np.ndarray, parts: list[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, Batch]]:
-        """The micro-batches, laid out; an empty one takes part with any item, and adds nothing."""
-        for part in parts:
-            visited = part if len(part) else index[:1]
-            batch = batches.make(examples, self.task.items[visited], self.layout)
-            yield visited, batch.to(self.session.accelerator.device)
+            found[0] += share.detach().to(home)
+            if task.tally and len(part.items):
+                found[1:] += task.tally(logps.detach().to(home), batch.counts.to(home), visited)
+        return found
 
     @torch.no_grad()
-    def _statistics(
-        self, index: np.ndarray, parts: list[np.ndarray], apart: list[np.ndarray] | None = None
-    ) -> list[Tensor | None]:
-        """What the objective needs of the whole step, for each part; the same in each process.
-
-        Args:
-            apart: the micro-batches of `task.apart`, where it has it of these.
-        """
+    def _statistics(self, step: Step) -> list[Tensor | None]:
+        """What the objective needs of the whole step, for each part; the same in each process."""
         if self.task.statistic is None:
-            return [None] * len(parts)
+            return [None] * len(step.parts)
+        index, accelerator = step.items, self.session.accelerator
         places = np.arange(index.size * self.task.items.shape[1]).reshape(len(index), -1)
         place_of = dict(zip(index, places, strict=True))
         logps = np.zeros((2, places.size))
-        examples, scored = self.task.apart or self.task.examples, apart or parts
-        made = self._batches(examples, index, scored)
-        for part, (visited, batch) in zip(scored, made, strict=True):
-            with self.session.accelerator.autocast():
-                found = self.model(batch)
+        for items, _, batch in step.apart or step.parts:
+            with accelerator.autocast():
+                found = self.model(batch.to(accelerator.device)).cpu()
             both = torch.stack([found.double(), batch.counts.double()])
-            if len(part):
-                logps[:, np.concatenate([place_of[i] for i in visited])] = both.cpu().numpy()
-        device = self.session.accelerator.device
-        sums, counts = torch.from_numpy(processes.total(self.session.accelerator, logps))
+            if len(items):
+                logps[:, np.concatenate([place_of[i] for i in items])] = both.numpy()
+        sums, counts = torch.from_numpy(processes.total(accelerator, logps))
+        device = accelerator.device
         found = self.task.statistic(sums.float().to(device), counts.to(device), index)
         if not found.dim():
-            return [found] * len(parts)
-        # One for each item: an empty part takes part with the first.
+            return [found] * len(step.parts)
+        # One for each item.
         rows = {item: row for row, item in enumerate(index)}
-        return [found[[rows[i] for i in (part if len(part) else index[:1])]] for part in parts]
+        return [found[[rows[item] for item in part.visited]] for part in step.parts]

@@ -2,32 +2,34 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
+from tqdm import tqdm
 
 from preference.core.errors import InputError
 from preference.core.optimization import Optimization
 from preference.core.progress import bar
-from preference.model import cpu, lora, probe
+from preference.model import lora, probe
 from preference.model.batches import Layout
 from preference.model.scorer import ResponseLogps
-from preference.objectives.objective import Task, step_metrics
+from preference.objectives.objective import Task
 from preference.runtime import processes
+from preference.runtime.ahead import made_ahead
 from preference.runtime.checkpoints import Position
 from preference.runtime.session import Session
 from preference.store.index import shuffled
 from preference.store.scores import Metrics
-from preference.training import optimizers
 from preference.training.curves import Curves
-from preference.training.gradients import Gradients
+from preference.training.gradients import Gradients, Step
+from preference.training.update import Taken, Update
 
 
 def fit(
@@ -56,7 +58,7 @@ def fit(
         signals.Stopped: a signal asked for it; the state is kept.
     """
     plan = _Plan.of(task, settings, session.stage)
-    update = _Update(scorer, task, settings, session, plan.steps)
+    update = Update(scorer, task, settings, session, plan.steps)
     gradients = _gradients(update, task, scorer.abilities.layout, settings, session)
     found, position = session.checkpoints.resume(update.schedule)
     saved = position if found else None
@@ -65,23 +67,23 @@ def fit(
         Curves(curves, session, found, position.step) as record,
         bar(curves.name, in_all, task.unit, visited) as progress,
     ):
+        told = _Told(update, record, progress)
         if not found:
             record.add_epoch(0, evaluate(update.model) if start is None else start)
         for epoch in range(position.epoch, math.ceil(plan.epochs)):
             _set_dropout(update.model, settings, epoch)
+            steps = plan.of_epoch(epoch, position.done, session.params.seed)
             # A step is whole or was not: a signal waits for the end of one, and for a checkpoint.
-            with session.held():
-                steps = _steps(plan.items, plan.step_size, session.params.seed, epoch)
-                for index in islice(steps, position.done, plan.steps - epoch * plan.by_epoch):
-                    (loss, *sums), due, stop = session.agree(*gradients.leave(index))
-                    record.add_step(update.step(loss, index) | step_metrics(sums))
-                    position = Position(epoch, position.done + 1, record.step)
+            with session.held(), closing(_made(gradients, steps, session)) as made:
+                for step in made:
+                    taken = update.step(gradients.leave(step), step.items)
+                    due, stop = told.tell(taken, behind=session.overlap)
+                    position = Position(epoch, position.done + 1, position.step + 1)
                     if due:
                         saved = session.checkpoints.save(position, update.schedule, record.place)
-                    progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                    progress.update(len(index))
                     if stop:
                         break
+                told.tell()
                 # Before the evaluation, which may take long.
                 if position != saved:
                     session.checkpoints.save(position, update.schedule, record.place)
@@ -125,65 +127,42 @@ class _Plan:
         """How many there are, the last one perhaps in part."""
         return self.steps / self.by_epoch
 
+    def of_epoch(self, epoch: int, done: int, seed: int) -> Iterator[np.ndarray]:
+        """The items of each step that is left of an epoch."""
+        steps = _steps(self.items, self.step_size, seed, epoch)
+        return islice(steps, done, self.steps - epoch * self.by_epoch)
+
     def visited(self, steps: int) -> int:
         """Items that so many steps have visited."""
         epochs, rest = divmod(steps, self.by_epoch)
         return epochs * self.items + min(rest * self.step_size, self.items)
 
 
-class _Update:
-    """AdamW and its schedule, with the model as it is distributed; clips the gradients' norm.
+class _Told:
+    """Steps that were taken, told in their order: on a GPU one behind, which need not wait then."""
 
-    Args:
-        steps: of the whole training.
-    """
+    def __init__(self, update: Update, record: Curves, progress: tqdm) -> None:
+        self._update, self._record, self._progress = update, record, progress
+        self._untold = deque[Taken]()
 
-    def __init__(
-        self,
-        scorer: ResponseLogps,
-        task: Task,
-        settings: Optimization,
-        session: Session,
-        steps: int,
-    ) -> None:
-        self._session, self._task, self._clip = session, task, settings.max_grad_norm
-        accelerator = session.accelerator
-        # Under fp16's scaler a fused optimizer would hide skipped steps.
-        optimizer = optimizers.make(scorer, settings, fused=accelerator.scaler is None)
-        self.schedule = optimizers.schedule(optimizer, settings, steps)
-        cpu.accumulate_in_place(scorer.model, accelerator)
-        self.model: nn.Module
-        self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
-        torch.manual_seed(session.params.seed + accelerator.process_index)
+    def tell(self, *taken: Taken, behind: int = 0) -> tuple[bool, bool]:
+        """Tell of all but the last `behind` steps, of which one may be a bad one.
 
-    @property
-    def moments(self) -> int:
-        """Bytes that the optimizer is going to keep in this process: two values a weight."""
-        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-        return 2 * sum(processes.own(weight).nbytes for weight in trained)
-
-    def step(self, loss: float, index: np.ndarray) -> Metrics:
-        """Take one step down the gradients that are there; what there is to log of it.
-
-        Args:
-            loss: of the step.
-            index: the items that it is over.
+        Returns:
+            Whether the state is to be kept, and whether to stop; then none is left untold, since
+            only what is known to be good is kept.
         """
-        accelerator, session = self._session.accelerator, self._session
-        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), self._clip))
-        # In fp16 the scaler skips steps whose gradients overflow, and scales less.
-        if not math.isfinite(loss) or not (math.isfinite(norm) or accelerator.scaler):
-            raise InputError(
-                f"{session.stage}: the loss is {loss}, the gradient's norm {norm} at step "
-                f"{self.schedule.last_epoch + 1} (rows {self._task.rows(index)} of the training "
-                "data); lower the learning rate, or use fp32 or bf16" + session.checkpoints.kept()
-            )
-        rate = float(self.schedule.get_last_lr()[0])
-        self._optimizer.step()
-        cpu.clear(self.model.parameters())
-        if not accelerator.optimizer_step_was_skipped:
-            self.schedule.step()
-        return {"loss": loss, "learning_rate": rate, "grad_norm": norm}
+        self._untold.extend(taken)
+        due = stop = False
+        while len(self._untold) > (0 if due or stop else behind):
+            first = self._untold.popleft()
+            self._update.require_good(first)
+            metrics = first.metrics()
+            self._record.add_step(metrics)
+            self._progress.set_postfix(loss=f"{metrics['loss']:.4f}", refresh=False)
+            self._progress.update(len(first.items))
+            due, stop = due or first.agreed.due, stop or first.agreed.stop
+        return due, stop
 
 
 def _require_exact(model: nn.Module, scorer: ResponseLogps, task: Task, session: Session) -> None:
@@ -224,7 +203,7 @@ def _steps(items: int, step_size: int, seed: int, epoch: int) -> Iterator[np.nda
 
 
 def _gradients(
-    update: _Update, task: Task, layout: Layout, settings: Optimization, session: Session
+    update: Update, task: Task, layout: Layout, settings: Optimization, session: Session
 ) -> Gradients:
     """Those of a training, with room made for its micro-batches.
 
@@ -234,6 +213,13 @@ def _gradients(
     _set_dropout(update.model, settings, epoch=0)
     made.make_room(update.moments)
     return made
+
+
+def _made(
+    gradients: Gradients, steps: Iterable[np.ndarray], session: Session
+) -> Generator[Step, None, None]:
+    """The steps, cut and laid out; on a GPU each while the one before it is computed."""
+    yield from made_ahead(gradients.make, steps) if session.overlap else map(gradients.make, steps)
 
 
 def _set_dropout(model: nn.Module, settings: Optimization, epoch: int) -> None:

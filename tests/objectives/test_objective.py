@@ -25,7 +25,7 @@ from preference.losses import dpo, kto
 from preference.objectives import sft
 from preference.objectives.batch import Batch
 from preference.objectives.label_noise import flips
-from preference.objectives.objective import NO_SUMS, Objective, Task, step_metrics, step_sums
+from preference.objectives.objective import SUMS, Objective, Task, step_metrics, step_sums
 from preference.store.scores import Scores
 
 
@@ -210,7 +210,7 @@ def test_of_labels_a_statistic_is_had_of_the_scores_of_policy_and_reference() ->
 def told_of(task: Task, parts: list[list[int]]) -> dict[str, float]:
     """Of a step that is cut into these micro-batches."""
     assert task.tally
-    sums = NO_SUMS
+    sums = torch.zeros(SUMS, dtype=torch.float64)
     for part in parts:
         logps, counts = LOGPS[part].flatten(), COUNTS[part].flatten()
         sums = sums + task.tally(logps, counts, np.array(part))
@@ -247,8 +247,8 @@ def test_of_a_step_swapped_labels_count_as_they_are_trained_on() -> None:
 
 
 def test_equal_rewards_are_no_hit() -> None:
-    reward, logps = np.array([[0.5, 0.5]]), np.array([[-1.0, -2.0]])
-    found = step_metrics(step_sums(reward, logps, np.array([[True, False]])).tolist())
+    reward, logps = torch.tensor([[0.5, 0.5]]), torch.tensor([[-1.0, -2.0]])
+    found = step_metrics(step_sums(reward, logps, torch.tensor([[True, False]])).tolist())
     assert found["rewards/accuracies"] == 0.0
 
 
@@ -278,4 +278,4 @@ def test_of_a_step_with_both_labels_it_says_the_margin() -> None:
 
 
 def test_nothing_is_said_of_nothing() -> None:
-    assert step_metrics(NO_SUMS) == {}
+    assert step_metrics([0.0] * SUMS) == {}

@@ -42,7 +42,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
     found = []
     for scorer in (large, small):
         gradients = Gradients(scorer, sft.task(pairs), "packed", sessions.make())
-        loss, *_ = gradients.leave(np.arange(10))
+        loss, *_ = gradients.leave(gradients.make(np.arange(10))).tolist()
         found.append((loss, {name: p.grad for name, p in scorer.named_parameters()}))
     assert small.refused
     assert "out of memory: micro-batches of" in caplog.text
@@ -52,14 +52,15 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_gradient(
         torch.testing.assert_close(others[name], grad, rtol=1e-4, atol=1e-6)
     small.tokens = 5
     with pytest.raises(InputError, match="test: out of memory with one item at a time"):
-        gradients.leave(np.arange(10))
+        gradients.leave(gradients.make(np.arange(10)))
 
 
 def test_measured_micro_batches_take_no_more_than_there_is() -> None:
     """And leave the gradient what it is."""
     many = naive.make_pairs(naive.random_texts(60), 30)
     whole = ResponseLogps(naive.llama(), PACKED)
-    Gradients(whole, sft.task(many), "packed", sessions.make(10**6)).leave(np.arange(60))
+    expected = Gradients(whole, sft.task(many), "packed", sessions.make(10**6))
+    expected.leave(expected.make(np.arange(60)))
     scorer, session = ResponseLogps(naive.llama(), PACKED), sessions.make(10**6)
     gradients = Gradients(scorer, sft.task(many), "packed", session)
     session.meter = Meter(1_000_000)
@@ -67,7 +68,7 @@ def test_measured_micro_batches_take_no_more_than_there_is() -> None:
     assert session.meter is None
     assert all(parameter.grad is None for parameter in scorer.parameters())
     with Live() as live:
-        gradients.leave(np.arange(60))
+        gradients.leave(gradients.make(np.arange(60)))
     positions = batches.shapes(many, Ragged.even(gradients.task.items), "packed")[:, 1]
     assert session.tokens_per_batch < 0.25 * positions.sum()
     assert 600_000 < live.most < 1_000_000
@@ -79,7 +80,8 @@ def test_a_statistic_of_each_item_goes_with_the_parts_items(pairs: Examples) -> 
     task = replace(sft.task(pairs), statistic=lambda logps, counts, index: torch.tensor(index))
     gradients = Gradients(ResponseLogps(naive.gpt2(), PACKED), task, "packed", sessions.make())
     index = np.array([3, 1, 2])
-    found = gradients._statistics(index, [index[2:], index[:2], index[:0]])
+    parts = [gradients._part(pairs, items, index) for items in (index[2:], index[:2], index[:0])]
+    found = gradients._statistics(gradients.make(index)._replace(parts=parts))
     # An empty part, which one process may have, takes part with the first item.
     assert [part.tolist() for part in found if part is not None] == [[2], [3, 1], [3]]
 
@@ -105,8 +107,9 @@ def divided(tokens: int) -> Found:
     anchors, apart = scored(REFERENCE)
     task = named("kto_kl").task(pairs, anchors, train(beta=0.5), False, 1, apart)
     model = session.accelerator.prepare(ResponseLogps(naive.gpt2(POLICY).double(), PACKED))
-    loss, *_ = Gradients(model, task, "packed", session).leave(INDEX)
-    (total,) = session.agree(loss).totals
+    gradients = Gradients(model, task, "packed", session)
+    loss = gradients.leave(gradients.make(INDEX))[:1]
+    (total,) = session.agree(*loss.tolist()).totals
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     return session.accelerator.num_processes, total, gradient.tolist()
 
@@ -151,9 +154,10 @@ def of_a_step(tokens: int, *, short: int = 0, shards: bool = False, precision: s
         whole.append(sum(g.numel() for g in kept if g is not None))
 
     accelerator.backward = watched
-    loss, *_ = Gradients(model, task, "packed", session).leave(np.arange(10))
+    gradients = Gradients(model, task, "packed", session)
+    loss = gradients.leave(gradients.make(np.arange(10)))[:1]
     found = {
-        "loss": np.array(session.agree(loss).totals),
+        "loss": np.array(session.agree(*loss.tolist()).totals),
         "tokens": np.array(session.tokens_per_batch),
         "whole": np.array(max(whole)),
         "passes": np.array(len(whole) - 1),

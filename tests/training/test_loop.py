@@ -2,6 +2,9 @@
 
 import copy
 import math
+import re
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +15,12 @@ import pytest
 import sessions
 import torch
 from accelerate.state import AcceleratorState
+from scorers import PACKED, Killed, Mortal
 from settings import train
 from torch import Tensor, nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
+from preference.core import signals
 from preference.core.errors import InputError
 from preference.core.optimization import Optimization
 from preference.core.params import Train
@@ -30,6 +35,7 @@ from preference.objectives.batch import Batch
 from preference.objectives.mismatched import mismatched
 from preference.objectives.objective import NoOptions, Objective, Task
 from preference.objectives.public_length import to_public_length
+from preference.runtime.session import Session
 from preference.store.examples import Examples
 from preference.store.scores import Scores, pair_margins
 from preference.training import loop
@@ -409,6 +415,95 @@ def test_gradient_that_is_not_finite_stops_before_the_weights_are_touched(tmp_pa
     with pytest.raises(InputError, match=r"the gradient's norm nan at step 1"):
         fit(model, broken, train_settings(), tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def overlapped(minutes: float | None = None) -> Session:
+    """As on a GPU: steps are made a step ahead, and read a step behind."""
+    session = sessions.make(minutes=minutes)
+    session.overlap = True
+    return session
+
+
+def test_what_is_read_a_step_behind_is_the_same(tmp_path: Path) -> None:
+    pairs, runs = naive.make_pairs(naive.random_texts(13), 30), []
+    for session in (sessions.make(), overlapped(), overlapped(minutes=0)):
+        model, settings = naive.gpt2(), train_settings(epochs=2)
+        task, scorer = sft.task(pairs), ResponseLogps(model, Abilities("packed", True))
+        loop.fit(scorer, task, settings, session, evaluate=lambda model: {}, curves=tmp_path)
+        told = [column(tmp_path, name) for name in ("loss", "grad_norm", "learning_rate")]
+        runs.append((told, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    (told, weights), *others = runs
+    assert [len(values) for values in told] == [4, 4, 4]
+    for other, found in others:
+        assert other == told
+        assert torch.equal(found, weights)
+
+
+def test_of_a_bad_step_that_is_read_behind_nothing_is_kept(tmp_path: Path) -> None:
+    pairs, session = naive.make_pairs(naive.random_texts(20), 30), overlapped(minutes=0)
+    task, visited = sft.task(pairs), list[list[int]]()
+
+    def loss(logps: Tensor, counts: Tensor, index: np.ndarray, statistic: Tensor | None) -> Tensor:
+        visited.append(sorted(index.tolist()))
+        return task.loss(logps, counts, index, statistic) * (
+            float("nan") if len(visited) == 3 else 1
+        )
+
+    with pytest.raises(InputError, match=r"the loss is nan.* at step 3 \(rows (.*) of") as raised:
+        loop.fit(
+            ResponseLogps(naive.gpt2(), Abilities("packed", True)),
+            replace(task, loss=loss),
+            train_settings(batch_size=4, grad_accum_steps=1),
+            session,
+            evaluate=lambda model: pytest.fail("what is bad is not evaluated"),
+            save=lambda model: pytest.fail("nor saved"),
+            start={},
+            curves=tmp_path / "curves",
+        )
+    rows = re.search(r"rows \[(.*)\]", str(raised.value))
+    assert rows is not None
+    assert sorted(map(int, rows[1].split(","))) == visited[2]
+    # The fourth was taken before the third was read, and both are lost.
+    assert len(visited) == 4
+    assert [path.name for path in session.checkpoints.place.iterdir()] == ["000000002"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_a_signal_is_heard_while_a_step_is_unread(tmp_path: Path) -> None:
+    pairs, session = naive.make_pairs(naive.random_texts(20), 30), overlapped(minutes=60)
+    scorer = Mortal(naive.gpt2(), PACKED)
+    scorer.last, scorer.number = 2, signal.SIGTERM
+    with pytest.raises(signals.Stopped, match="SIGTERM"):
+        loop.fit(
+            scorer,
+            sft.task(pairs),
+            train_settings(batch_size=2, grad_accum_steps=1),
+            session,
+            evaluate=lambda model: {},
+            curves=tmp_path,
+        )
+    # It came in the third; the fourth was launched before that was read, and all four are kept.
+    assert [path.name for path in session.checkpoints.place.iterdir()] == ["000000004"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_a_run_that_is_killed_while_a_step_is_unread_goes_on(tmp_path: Path) -> None:
+    pairs, settings = naive.make_pairs(naive.random_texts(20), 30), train_settings(epochs=2)
+
+    def run(scorer: ResponseLogps, session: Session) -> tuple[list[float], Tensor]:
+        task = sft.task(pairs)
+        loop.fit(scorer, task, settings, session, evaluate=lambda model: {}, curves=tmp_path)
+        weights = torch.cat([p.detach().flatten() for p in scorer.parameters()])
+        return column(tmp_path, "loss"), weights
+
+    losses, weights = run(ResponseLogps(naive.gpt2(), PACKED), sessions.make())
+    mortal = Mortal(naive.gpt2(), PACKED)
+    mortal.last = 4
+    with pytest.raises(Killed):
+        run(mortal, overlapped(minutes=0))
+    found, others = run(ResponseLogps(naive.gpt2(), PACKED), overlapped(minutes=0))
+    assert found == losses
+    assert torch.equal(others, weights)
 
 
 def test_failed_run_leaves_the_earlier_curves(tmp_path: Path) -> None:
