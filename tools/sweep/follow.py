@@ -130,6 +130,8 @@ def run(command: Sequence[str], told: Told, place: Place = HERE) -> str:
             failed = process.wait()
         except BaseException:
             interrupt()
+            # What is still said would fill the pipe, and who waits there does not end.
+            process.stdout.read()
             process.wait()
             raise
         finally:
