@@ -51,7 +51,7 @@ def warmed_up(place: Path) -> Task:
 def test_a_pair_takes_a_few_bytes_in_memory(
     make: Callable[[Path], Task], most: int, written: Path
 ) -> None:
-    """With the order of an epoch, and what is looked at of steps; 2 MB are for these, and for digests."""
+    """With the order of an epoch and what is looked at of steps; 2 MB are for these and digests."""
 
     def look() -> None:
         task = make(written)
