@@ -10,6 +10,7 @@ import hypothesis
 import project
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from browsing import CHROMIUM, QUIET
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
@@ -30,6 +31,12 @@ def copies_elsewhere(
 ) -> None:
     """Tables that a test reads itself are not copied into the project."""
     monkeypatch.setattr(mapped, "ROOT", tmp_path_factory.getbasetemp() / "mapped")
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> None:
+    """accelerate keeps one state a process, precision included: no test gets another's."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

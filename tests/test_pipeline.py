@@ -14,7 +14,6 @@ import naive
 import project
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from model_cases import make_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -198,7 +197,6 @@ def test_an_optimizer_that_is_not_here_is_refused_before_any_work(
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     monkeypatch.setattr("preference.model.scorer.open_model", open_model)
     project.set_params(another, {"train.optimizer": "adamw_8bit"})
-    AcceleratorState._reset_state(True)
     before = hashes(another)
     with pytest.raises(InputError, match=r"train\.optimizer: adamw_8bit needs bitsandbytes"):
         stage.main(Namespace())

@@ -17,8 +17,6 @@ from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples
 
-ALONE = Accelerator(cpu=True)
-
 
 def padded() -> PreTrainedModel:
     """A Llama whose embedding leaves the gradient of a padding token out, with tied weights."""
@@ -55,7 +53,7 @@ def test_gradients_are_autograds(
     monkeypatch.setattr(cpu, "WIDTH", 32)
     plain = made().double()
     ours = copy.deepcopy(plain)
-    cpu.accumulate_in_place(ours, ALONE)
+    cpu.accumulate_in_place(ours, Accelerator(cpu=True))
     expected, found = leave(plain, pairs, bare), leave(ours, pairs, bare)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
@@ -73,7 +71,7 @@ def test_gradients_are_autograds(
 
 def test_the_gradient_stays_where_it_is(pairs: Examples) -> None:
     model = naive.gpt2()
-    cpu.accumulate_in_place(model, ALONE)
+    cpu.accumulate_in_place(model, Accelerator(cpu=True))
     weight = model.get_input_embeddings().weight
     before = weight.grad
     leave(model, pairs, bare=True)
@@ -85,7 +83,7 @@ def test_the_gradient_stays_where_it_is(pairs: Examples) -> None:
 def test_frozen_weights_stay_without_gradients(pairs: Examples) -> None:
     model = naive.gpt2()
     model.get_input_embeddings().weight.requires_grad_(False)
-    cpu.accumulate_in_place(model, ALONE)
+    cpu.accumulate_in_place(model, Accelerator(cpu=True))
     found = leave(model, pairs, bare=True)
     assert found
     assert "transformer.wte.weight" not in found

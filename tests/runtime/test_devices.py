@@ -1,10 +1,8 @@
 """Device and precision, from what params ask for to what this machine has."""
 
-from collections.abc import Iterator
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from settings import Precision, params
 
 from preference.core.errors import InputError
@@ -18,17 +16,6 @@ def computed_on(context: dict[str, str]) -> tuple[str, str]:
     assert context.keys() == {"device", "precision", "torch", "transformers"}
     assert torch.__version__.startswith(context["torch"])
     return context["device"], context["precision"]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator() -> Iterator[None]:
-    """accelerate keeps one state a process; other tests get back the one that they had."""
-    before = dict(AcceleratorState._shared_state), dict(PartialState._shared_state)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    AcceleratorState._shared_state.update(before[0])
-    PartialState._shared_state.update(before[1])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
