@@ -13,8 +13,6 @@ from typing import TypeVar
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from preference.runtime import processes
-
 T = TypeVar("T")
 
 
@@ -85,4 +83,3 @@ def shard(made: Accelerator) -> None:
     if made.mixed_precision != "no":
         plugin.set_mixed_precision(made.mixed_precision)
     made.state.fsdp_plugin = plugin
-    processes.shard_exactly(made)

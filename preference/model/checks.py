@@ -1,8 +1,9 @@
 """What a model's config says, held against what it is, before anything runs."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from preference.core.errors import InputError
 from preference.model.weights import read_object
+from preference.runtime import processes
 
 # How configs call the number of tokens that a model takes.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
@@ -56,7 +58,7 @@ def require_room(model: PreTrainedModel, max_new_tokens: int, where: str) -> Non
 def require_finite(model: nn.Module, directory: Path) -> None:
     """Refuse weights of which some are NaN or infinite."""
     for name, tensor in model.named_parameters():
-        values = tensor.detach()
+        values = processes.own(tensor.detach())
         # The sum tells in one pass, unless it overflows.
         if not values.sum().isfinite() and (wrong := int((~values.isfinite()).sum())):
             raise InputError(
@@ -106,11 +108,15 @@ def require_tied(model: PreTrainedModel, directory: Path) -> None:
 
 
 @torch.no_grad()
-def require_causal(model: PreTrainedModel, directory: Path) -> None:
-    """Refuse a model whose predictions see the answer; no config key tells it for all kinds."""
-    ids = torch.zeros(2, 4, dtype=torch.long)
+def require_causal(run: Callable[..., Any], device: torch.device, directory: Path) -> None:
+    """Refuse a model whose predictions see the answer; no config key tells it for all kinds.
+
+    Args:
+        run: what gives its outputs, in float32.
+    """
+    ids = torch.zeros(2, 4, dtype=torch.long, device=device)
     ids[1, -1] = 1
-    one, other = model.eval()(input_ids=ids, use_cache=False).logits[:, :-1]
+    one, other = run(input_ids=ids, use_cache=False).logits[:, :-1]
     if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
         raise InputError(
             f"{directory}: no causal language model: its predictions depend on later tokens"

@@ -1,7 +1,7 @@
 """Make what is small in a model large for a while, so that what depends on it shows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+from preference.runtime import processes
 
 SPREAD = 32.0  # standard deviation of the logits; soft caps in use are 15 to 50
 TOKENS = 32  # that they are measured on
@@ -19,13 +21,15 @@ class ImpossibleError(Exception):
 
 
 @contextmanager
-def enlarged(model: PreTrainedModel) -> Iterator[None]:
+def enlarged(model: PreTrainedModel, run: Callable[..., Any] | None = None) -> Iterator[None]:
     """Within, attention prefers some positions, as trained one does, and logits are large.
 
     Linear layers are multiplied by a power of two, in place, which is undone bit for bit: no
     second copy is in memory. What the base model hands to the output layer is multiplied until
-    logits spread by `SPREAD`, before whatever is done to them then. Weights have to be whole, and
-    gradients off.
+    logits spread by `SPREAD`, before whatever is done to them then. Gradients have to be off.
+
+    Args:
+        run: what gives the model's outputs, where that is not the model by itself.
 
     Raises:
         ImpossibleError: there is no output layer to hand it to, or nothing to multiply.
@@ -43,7 +47,7 @@ def enlarged(model: PreTrainedModel) -> Iterator[None]:
     handle = None
     try:
         source = _source(model)
-        spread = _rms(_states(model, source)) * _rms(head.weight) * math.sqrt(head.in_features)
+        spread = _rms(_states(model, source, run or model)) * _rms(head.weight) * math.sqrt(head.in_features)
         if not 0 < spread < math.inf:
             raise ImpossibleError(f"its logits spread by {spread:g}")
         scale = max(1.0, 2.0 ** round(math.log2(SPREAD / spread)))
@@ -68,7 +72,7 @@ def _source(model: PreTrainedModel) -> nn.Module:
     return decoder if inside else model.base_model
 
 
-def _states(model: PreTrainedModel, source: nn.Module) -> Tensor:
+def _states(model: PreTrainedModel, source: nn.Module, run: Callable[..., Any]) -> Tensor:
     """What `source` hands over for some tokens."""
     found: list[Tensor | None] = []
     handle = source.register_forward_hook(
@@ -76,7 +80,7 @@ def _states(model: PreTrainedModel, source: nn.Module) -> Tensor:
     )
     ids = torch.arange(TOKENS)[None] % model.get_input_embeddings().num_embeddings
     try:
-        model(input_ids=ids.to(model.device), use_cache=False)
+        run(input_ids=ids.to(model.device), use_cache=False)
     finally:
         handle.remove()
     if len(found) != 1 or found[0] is None:
@@ -86,5 +90,5 @@ def _states(model: PreTrainedModel, source: nn.Module) -> Tensor:
 
 def _rms(*tensors: Tensor) -> float:
     """Root of the mean square over all entries of all tensors."""
-    squares = sum(float(tensor.norm()) ** 2 for tensor in tensors)
+    squares = sum(float(processes.whole(tensor.norm())) ** 2 for tensor in tensors)
     return math.sqrt(squares / max(1, sum(tensor.numel() for tensor in tensors)))

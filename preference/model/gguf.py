@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from preference.core.errors import InputError, is_full_disk, one_line
 from preference.model import checks
+from preference.model.layers import fuse_activations
 from preference.model.loading import heard, require_sound
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def load(path: Path) -> PreTrainedModel:
         )
     checks.require_stored(info, path)
     checks.require_tied(model, path)
-    require_sound(model, path)
+    require_sound(model, model, path)
+    fuse_activations(model)
     return model
 
 

@@ -1,9 +1,10 @@
 """Models in directories: find and load them. Safetensors only, never code from outside."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -15,7 +16,7 @@ from preference.core.errors import InputError, first_line, is_full_disk, one_lin
 from preference.core.optimization import RANDOM_WEIGHTS
 from preference.core.paths import located
 from preference.core.pins import require_commit
-from preference.model import adapters, checks, layers, weights
+from preference.model import adapters, checks, layers, stored, weights
 from preference.store import checksums
 
 # What transformers and the libraries under it raise for files that they cannot use.
@@ -164,7 +165,11 @@ def origin(directory: Path) -> str:
 
 
 def load(
-    directory: Path, random_seed: int | None = None, *, ignore_weights: bool = False
+    directory: Path,
+    random_seed: int | None = None,
+    *,
+    ignore_weights: bool = False,
+    mapped: bool = False,
 ) -> PreTrainedModel:
     """Load a model in float32, to train or to score; mixed precision casts as it goes.
 
@@ -172,6 +177,9 @@ def load(
         directory: config.json and *.safetensors, or a LoRA adapter, which is merged into its base.
         random_seed: where given, a directory without weights makes a model with random ones.
         ignore_weights: make random ones whatever the directory holds.
+        mapped: leave weights in their file, and in the precision that they have there, until
+            `processes.divided` has given each process its part; then `require_sound` is to be
+            called. (An adapter and its base are in memory first.)
 
     Raises:
         InputError: it is not whole, asks to run code, has only pickled weights, is no causal
@@ -183,23 +191,28 @@ def load(
         checksums.require_undamaged(where)
         model = adapters.merged(load(where), directory)
     else:
-        model = _whole(directory, random_seed, ignore_weights)
-    require_sound(model, directory)
+        model = _whole(directory, random_seed, ignore_weights, mapped)
+    if not mapped:
+        require_sound(model, model, directory)
+    layers.fuse_activations(model)
     return model
 
 
-def require_sound(model: PreTrainedModel, place: Path) -> None:
-    """Refuse a model whose weights are broken or that is no causal one; make it fast.
+def require_sound(model: PreTrainedModel, run: Callable[..., Any], place: Path) -> None:
+    """Refuse a model whose weights are broken or that is no causal one.
 
     Args:
+        run: what gives the model's outputs, in float32.
         place: where it came from, for the error message.
     """
     checks.require_finite(model, place)
-    checks.require_causal(model, place)
-    layers.fuse_activations(model)
+    model.eval()
+    checks.require_causal(run, model.device, place)
 
 
-def _whole(directory: Path, random_seed: int | None, ignore_weights: bool) -> PreTrainedModel:
+def _whole(
+    directory: Path, random_seed: int | None, ignore_weights: bool, mapped: bool
+) -> PreTrainedModel:
     config = read_config(directory)
     found = [] if ignore_weights else weights.find(directory, adapters.WEIGHTS)
     if not found and random_seed is None:
@@ -220,7 +233,7 @@ def _whole(directory: Path, random_seed: int | None, ignore_weights: bool) -> Pr
                 return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             model, info = AutoModelForCausalLM.from_pretrained(
                 directory,
-                dtype=torch.float32,
+                dtype=stored.dtype(found) if mapped else torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -238,6 +251,8 @@ def _whole(directory: Path, random_seed: int | None, ignore_weights: bool) -> Pr
         names = ", ".join(left[:5])
         logging.warning("%s: the model has no place for some weights: %s", directory, names)
     checks.require_tied(model, directory)
+    if mapped:
+        stored.widen_buffers(model, config)
     return model
 
 

@@ -71,6 +71,8 @@ class Scorer(Protocol):
 
     def __call__(self, batch: Batch) -> Any: ...
 
+    def outputs(self, **inputs: Any) -> Any: ...
+
 
 class _RefusedError(Exception):
     """Why a shortcut is not granted."""
@@ -99,7 +101,7 @@ def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Ab
         *(({"layout": x}, full, ROWS[x], "a window, a bias by distance?") for x in layouts),
     ]
     try:
-        with _evaluating(scorer), enlarging.enlarged(scorer.model):
+        with _evaluating(scorer), enlarging.enlarged(scorer.model, scorer.outputs):
             for change, texts, label, guess in trials:
                 if granted.layout != "plain":
                     break

@@ -1,9 +1,10 @@
 """A trained model, written once: weights or adapter, tokenizer, and what it came from."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -34,21 +35,21 @@ def save(
         whole: merge an adapter into its base, read anew, in float32, and save that.
     """
     scorer: ResponseLogps = accelerator.unwrap_model(model)
-    weights = _gathered(scorer, model) if processes.sharded(accelerator) else None
-    if not accelerator.is_main_process:
-        return
     adapted = lora.injected(scorer.model)
-    with replacing(out) as temporary:
-        if adapted and whole:
-            with TemporaryDirectory() as place:
-                lora.save(scorer.model, weights, came_from, Path(place))
-                merged = adapters.merged(loading.load(came_from), Path(place))
-            merged.save_pretrained(temporary)
-        elif adapted:
-            lora.save(scorer.model, weights, came_from, temporary)
-        else:
-            scorer.model.save_pretrained(temporary, state_dict=weights)
-        _complete(temporary, came_from)
+    with _gathered(accelerator, scorer, out) as weights:
+        if not accelerator.is_main_process:
+            return
+        with replacing(out) as temporary:
+            if adapted and whole:
+                with TemporaryDirectory() as place:
+                    lora.save(scorer.model, weights, came_from, Path(place))
+                    merged = adapters.merged(loading.load(came_from), Path(place))
+                merged.save_pretrained(temporary)
+            elif adapted:
+                lora.save(scorer.model, weights, came_from, temporary)
+            else:
+                scorer.model.save_pretrained(temporary, state_dict=weights)
+            _complete(temporary, came_from)
 
 
 def save_whole(model: PreTrainedModel, came_from: Path, out: Path) -> None:
@@ -72,13 +73,33 @@ def _complete(directory: Path, came_from: Path) -> None:
     checksums.seal(directory)
 
 
-def _gathered(scorer: ResponseLogps, model: nn.Module) -> Weights:
-    """The model's own weights, of which each process holds a part; whole on the main one only."""
-    # Its import is slow, and only sharded weights need it.
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+@contextmanager
+def _gathered(
+    accelerator: Accelerator, scorer: ResponseLogps, out: Path
+) -> Iterator[Weights | None]:
+    """What is to be saved of weights that are divided, whole, for the main process; else None.
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole: dict[str, Any] = get_model_state_dict(model, options=options)
-    tied = scorer.model.all_tied_weights_keys
-    names = {name: name.removeprefix("model.") for name in whole}
-    return {names[n]: value for n, value in whole.items() if names[n] not in tied}
+    One after the other they are gathered, into files that are mapped: no process ever has two.
+
+    Args:
+        out: where they are to be saved; the files are beside it.
+    """
+    if not processes.sharded(accelerator):
+        yield None
+        return
+    main, weights = accelerator.is_main_process, Weights()
+    model = scorer.model
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    adapted = lora.injected(model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
+        for number, (name, part) in enumerate(model.state_dict().items()):
+            # Of what adapters stand beside nothing is saved.
+            if name in model.all_tied_weights_keys or (adapted and name not in trained):
+                continue
+            value = processes.whole(part)
+            if main:
+                file = str(Path(place) / str(number))
+                kept = torch.from_file(file, shared=True, size=value.numel(), dtype=value.dtype)
+                weights[name] = kept.view(value.shape).copy_(value)
+        yield weights

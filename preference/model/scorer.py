@@ -1,10 +1,13 @@
 """Model and batch to the responses' log-probabilities."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedModel
 
 from preference.core.optimization import Lora
@@ -45,6 +48,10 @@ class ResponseLogps(nn.Module):
         if attention != self.model.config._attn_implementation:
             self.model.set_attn_implementation(attention)
 
+    def outputs(self, **inputs: Any) -> Any:
+        """The language model's own outputs, also where its weights are divided."""
+        return self.model(**inputs)
+
     def forward(self, batch: Batch) -> Tensor:
         """Log-probability of each response, in nats; (responses,), float32 or better.
 
@@ -77,7 +84,7 @@ def open_model(
 
     Args:
         longest: tokens of the longest sequence that it will see.
-        to_train: leave it to `training.loop.fit` to divide the weights among processes.
+        to_train: refuse what could not be done with it after its training.
         adapters: train these in place of the model's weights.
     """
     accelerator, where = session.accelerator, f"{session.stage.partition('-')[0]}.lora"
@@ -86,12 +93,34 @@ def open_model(
     # Reading a large model once a host is enough.
     if accelerator.is_local_main_process:
         checksums.require_undamaged(directory)
-    quantized = bool(adapters and adapters.quantize)
-    model = (
-        lora.load_quantized(directory, accelerator)
-        if quantized
-        else loading.load(directory).to(accelerator.device)
-    )
+    opened = partial(_opened, directory, longest, session, to_train, adapters)
+    scorer = opened()
+    # Nothing can be tried on weights of four bits. Adapters are linear, token by token.
+    if processes.sharded(accelerator) or not (adapters and adapters.quantize):
+        abilities = _looked_at(scorer, directory, longest, session)
+        if processes.sharded(accelerator):
+            # What was divided to be looked at in float32 cannot be divided in another way.
+            del scorer
+            accelerator.free_memory()
+            scorer = opened()
+        scorer.take(abilities)
+    if adapters:
+        lora.inject(scorer.model, adapters, session.params.seed, accelerator, where)
+    return processes.divided(accelerator, scorer)
+
+
+def _opened(
+    directory: Path, longest: int, session: Session, to_train: bool, adapters: Lora | None
+) -> ResponseLogps:
+    """A model as it is in its files, on the device if it is to be whole there."""
+    accelerator = session.accelerator
+    sharded = processes.sharded(accelerator)
+    if adapters and adapters.quantize:
+        model = lora.load_quantized(directory, accelerator)
+    else:
+        model = loading.load(directory, mapped=sharded)
+        # What is divided goes there in parts.
+        model = model if sharded else model.to(accelerator.device)
     checks.require_length(model, longest)
     if to_train:
         # What is asked of the model after its training is refused before.
@@ -99,13 +128,24 @@ def open_model(
         checks.require_room(model, new_tokens, "samples.max_new_tokens")
     if session.runtime.gradient_checkpointing:
         layers.checkpoint_gradients(model)
-    scorer = ResponseLogps(model, PLAIN, loading.origin(directory))
-    # Nothing can be tried on weights of four bits. Adapters are linear, token by token.
-    if session.runtime.shortcuts and not quantized:
-        granted = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
-        scorer.take(processes.agreed(accelerator, granted))
-    if processes.sharded(accelerator):
+    if sharded:
         layers.widen(model)
-    if adapters:
-        lora.inject(model, adapters, session.params.seed, accelerator, where)
-    return scorer if to_train else processes.divided(accelerator, scorer)
+    return ResponseLogps(model, PLAIN, loading.origin(directory))
+
+
+def _looked_at(
+    scorer: ResponseLogps, directory: Path, longest: int, session: Session
+) -> Abilities:
+    """The shortcuts that are exact for a model, and refused if it is not sound.
+
+    Sharded weights are divided for it, in float32.
+    """
+    accelerator = session.accelerator
+    if processes.sharded(accelerator):
+        scorer = processes.divided(accelerator, scorer, exactly=True)
+        register_fsdp_forward_method(scorer, "outputs")
+        loading.require_sound(scorer.model, scorer.outputs, directory)
+    if not session.runtime.shortcuts:
+        return PLAIN
+    found = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
+    return processes.agreed(accelerator, found)

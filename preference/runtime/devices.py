@@ -47,7 +47,6 @@ def accelerator(params: Params) -> Accelerator:
         # accelerate asks for a place; training names the run's own.
         project_config=ProjectConfiguration(logging_dir="."),
     )
-    processes.shard_exactly(made)
     if processes.sharded(made) and not made.is_fsdp2:
         raise InputError(
             "LAUNCH asks for FSDP of version 1; set fsdp_version: 2, as "

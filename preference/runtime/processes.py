@@ -11,11 +11,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, reduce
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def home(accelerator: Accelerator) -> torch.device:
@@ -47,31 +48,39 @@ def own(weight: Tensor) -> Tensor:
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
-def shard_exactly(accelerator: Accelerator) -> None:
-    """Let sharded weights be computed with in half precision, and all sums be had in float32.
+def whole(value: Tensor) -> Tensor:
+    """All of a tensor that is divided, on each process; all of them take part."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
-    The library would round what the model gives as well, log-probabilities of 220 nats to whole
-    ones, and gradients before they are added up.
+
+def divided(accelerator: Accelerator, model: M, *, exactly: bool = False) -> M:
+    """A model, its weights divided among the processes where a launcher asks for that; in place.
+
+    Each takes its rows of one layer after the other, from a file where they are mapped (see
+    `loading.load`), and holds them in float32: none ever has all of them. Sharded weights are
+    computed with in half precision, and all sums are had in float32: the library would round what
+    the model gives as well, log-probabilities of 220 nats to whole ones, and gradients before they
+    are added up.
+
+    Args:
+        exactly: compute in float32, whatever the precision in use.
     """
-    if not sharded(accelerator):
-        return
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
-    # What goes from layer to layer stays as it is, as autocast leaves it to one process.
-    policy = MixedPrecisionPolicy(
-        param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
-    accelerator.state.fsdp_plugin.mixed_precision_policy = policy
-
-
-def divided(accelerator: Accelerator, model: M) -> M:
-    """A model that is not trained, its weights divided where a launcher asks for that.
-
-    Else each process keeps the whole.
-    """
-    if not sharded(accelerator):
+    if not sharded(accelerator) or isinstance(model, FSDPModule):
         return model
-    # The library takes no model without an optimizer; this one keeps no state and makes no step.
+    half = None if exactly else HALVES.get(accelerator.mixed_precision)
+    # What goes from layer to layer stays as it is, as autocast leaves it to one process.
+    accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(
+        param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    # What is to be trained the library would make float32 before it is divided.
+    model.requires_grad_(False)
+    # It takes no model without an optimizer; this one keeps no state and makes no step.
     prepared, _ = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+    accelerator.free_memory()
+    prepared.float()
+    for name, weight in prepared.named_parameters():
+        weight.requires_grad_(name in trained)
     return prepared
 
 

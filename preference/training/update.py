@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from preference.core.errors import InputError
 from preference.core.optimization import Optimization
@@ -65,12 +64,16 @@ class Update:
     ) -> None:
         self._session, self._task, self._clip = session, task, settings.max_grad_norm
         accelerator = session.accelerator
+        scorer = processes.divided(accelerator, scorer)
         # Under fp16's scaler a fused optimizer would hide skipped steps.
         optimizer = optimizers.make(scorer, settings, fused=accelerator.scaler is None)
         self.schedule = optimizers.schedule(optimizer, settings, steps)
         cpu.accumulate_in_place(scorer.model, accelerator)
         self.model: nn.Module
-        self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
+        if processes.sharded(accelerator):
+            self.model, self._optimizer = scorer, accelerator.prepare_optimizer(optimizer)
+        else:
+            self.model, self._optimizer = accelerator.prepare(scorer, optimizer)
         torch.manual_seed(session.params.seed + accelerator.process_index)
 
     @property
@@ -89,8 +92,7 @@ class Update:
         accelerator, session = self._session.accelerator, self._session
         exchanged = session.exchange(share)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self._clip)
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        numbers = Numbers(torch.cat([norm.detach().to(exchanged)[None], exchanged]))
+        numbers = Numbers(torch.cat([processes.whole(norm).detach().to(exchanged)[None], exchanged]))
         rate = float(self.schedule.get_last_lr()[0])
         taken = Taken(self.schedule.last_epoch + 1, items, rate, numbers)
         if not session.overlap:

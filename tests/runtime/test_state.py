@@ -16,6 +16,7 @@ from torch.optim import AdamW
 
 from preference.model.scorer import ResponseLogps
 from preference.runtime import state
+from preference.runtime.processes import divided
 
 
 def stepped(model: nn.Module, frozen: str = "") -> AdamW:
@@ -74,8 +75,8 @@ def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def parts(directory: Path) -> tuple[list[tuple[int, ...]], list[float], bool]:
     """Of two processes: shapes that this one keeps, their sums, and whether they come back."""
     accelerator = sessions.make(shards=True).accelerator
-    scorer = ResponseLogps(naive.llama(), PACKED)
-    model, optimizer = accelerator.prepare(scorer, torch.optim.AdamW(scorer.parameters(), lr=0.1))
+    model = divided(accelerator, ResponseLogps(naive.llama(), PACKED))
+    optimizer = accelerator.prepare_optimizer(torch.optim.AdamW(model.parameters(), lr=0.1))
     step(model, optimizer.optimizer)
     own = directory / str(accelerator.process_index)
     own.mkdir()

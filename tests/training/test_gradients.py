@@ -23,6 +23,7 @@ from preference.model import batches
 from preference.model.scorer import ResponseLogps
 from preference.objectives import sft
 from preference.objectives.mismatched import mismatched
+from preference.runtime import processes
 from preference.store.examples import Examples, Ragged
 from preference.store.scores import Scores
 from preference.training.gradients import Gradients
@@ -143,7 +144,9 @@ def of_a_step(tokens: int, *, short: int = 0, shards: bool = False, precision: s
     task = named("dpo").task(pairs, reference, train(beta=0.5), False, 1)
     scorer = Small(naive.llama(POLICY), PACKED)
     scorer.tokens = short if short and accelerator.process_index else 10**9
-    model, _ = accelerator.prepare(scorer, torch.optim.SGD(scorer.parameters()))
+    model: torch.nn.Module = processes.divided(accelerator, scorer)
+    if not shards:
+        model = accelerator.prepare(scorer)
     whole, backward = [0], accelerator.backward
 
     def watched(loss: Tensor) -> None:
