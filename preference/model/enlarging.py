@@ -47,7 +47,8 @@ def enlarged(model: PreTrainedModel, run: Callable[..., Any] | None = None) -> I
     handle = None
     try:
         source = _source(model)
-        spread = _rms(_states(model, source, run or model)) * _rms(head.weight) * math.sqrt(head.in_features)
+        states = _states(model, source, run or model)
+        spread = _rms(states) * _rms(head.weight) * math.sqrt(head.in_features)
         if not 0 < spread < math.inf:
             raise ImpossibleError(f"its logits spread by {spread:g}")
         scale = max(1.0, 2.0 ** round(math.log2(SPREAD / spread)))

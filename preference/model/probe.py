@@ -182,7 +182,7 @@ def _compare(
         dtype = AUTOCAST.get(kind)
         device = scorer.model.device.type
         try:
-            with torch.autocast(device, dtype) if dtype else nullcontext():
+            with torch.autocast(device, dtype, cache_enabled=False) if dtype else nullcontext():
                 found.append(_difference(scorer, scorer, texts, trusted, tried))
         # How models and their attention say that they do not know an argument or a shape.
         except (RuntimeError, TypeError, ValueError) as error:

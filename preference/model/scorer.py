@@ -133,9 +133,7 @@ def _opened(
     return ResponseLogps(model, PLAIN, loading.origin(directory))
 
 
-def _looked_at(
-    scorer: ResponseLogps, directory: Path, longest: int, session: Session
-) -> Abilities:
+def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Session) -> Abilities:
     """The shortcuts that are exact for a model, and refused if it is not sound.
 
     Sharded weights are divided for it, in float32.

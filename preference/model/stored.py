@@ -1,4 +1,4 @@
-"""Weights left in their file until they are needed: mapped, in the precision that they have there."""
+"""Weights left in their file until they are needed: mapped, in the precision they have there."""
 
 from collections.abc import Iterable
 from functools import reduce

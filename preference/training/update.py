@@ -92,7 +92,8 @@ class Update:
         accelerator, session = self._session.accelerator, self._session
         exchanged = session.exchange(share)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self._clip)
-        numbers = Numbers(torch.cat([processes.whole(norm).detach().to(exchanged)[None], exchanged]))
+        norm = processes.whole(norm).detach().to(exchanged)
+        numbers = Numbers(torch.cat([norm[None], exchanged]))
         rate = float(self.schedule.get_last_lr()[0])
         taken = Taken(self.schedule.last_epoch + 1, items, rate, numbers)
         if not session.overlap:

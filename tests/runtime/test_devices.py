@@ -1,6 +1,5 @@
 """Device and precision, from what params ask for to what this machine has."""
 
-
 import pytest
 import torch
 from settings import Precision, params
