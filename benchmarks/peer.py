@@ -19,7 +19,7 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, An
 
     Args:
         options: `batch_size` of one forward pass, `precompute` the reference or not, `loss_type`,
-            and the attention implementation.
+            the attention implementation, and `liger`: its fused output layer, by that package.
     """
     tokenizer = AutoTokenizer.from_pretrained(workload.model)
     tokenizer.pad_token = tokenizer.eos_token
@@ -53,7 +53,8 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, An
             bf16=precision == "bf16",
             fp16=precision == "fp16",
             use_cpu=not torch.cuda.is_available(),
-            dataloader_pin_memory=False,
+            use_liger_kernel=bool(options.get("liger")),
+            dataloader_pin_memory=torch.cuda.is_available(),
             save_strategy="no",
             logging_strategy="no",
             report_to=[],

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import transformers
 import trl
 
 from benchmarks import table, workload
-from benchmarks.peak import matrix_peak
+from benchmarks.peak import matrix_peak, nominal
 from benchmarks.workload import Workload
 from preference.core.params import Params
 from preference.core.progress import bar
@@ -89,7 +89,9 @@ def main() -> None:
     parser.add_argument("--data", help="files or a directory of real pairs (default: generated)")
     parser.add_argument("--model", help="directory with config and tokenizer (default: GPT-2 124M)")
     parser.add_argument("--work", nargs="+", choices=table.WORK, default=list(table.WORK))
-    parser.add_argument("--pairs", type=int, default=64, help="training pairs (default 64)")
+    parser.add_argument("--shape", choices=workload.NAMES, default="gpt2", help="of random weights")
+    parser.add_argument("--pairs", type=int, help="training pairs (default 64; on a GPU 1024)")
+    parser.add_argument("--step-size", type=int, help="pairs of a step (default 16; on a GPU 64)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
@@ -98,11 +100,24 @@ def main() -> None:
     context = devices.context(devices.accelerator(settings))
     device, precision = context["device"], context["precision"]
     data, model = (value and str(Path(value).resolve()) for value in (args.data, args.model))
-    make = partial(workload.make, data=data, model=model)
+    pairs = args.pairs or (64 if device == "cpu" else 1024)
+    step_size = args.step_size or (16 if device == "cpu" else 64)
     with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        load = make(place / "work", pairs=args.pairs, epochs=args.epochs)
-        small = make(place / "search", pairs=load.step_size, epochs=1)
+
+        def make(name: str, pairs: int, epochs: int) -> Workload:
+            made = workload.make(
+                Path(directory) / name,
+                pairs=pairs,
+                epochs=epochs,
+                step_size=step_size,
+                data=data,
+                model=model,
+            )
+            if args.shape == "gpt2":
+                return made
+            return workload.like(made, Path(directory) / f"{name}-{args.shape}", args.shape)
+
+        load, small = make("work", pairs, args.epochs), make("search", step_size, 1)
         tried = [run for work in args.work for run in _search(work, small, device, precision)]
         searched = [
             {"work": run.work, "precision": run.precision, **run.options, **run.results[0]}
@@ -118,10 +133,15 @@ def main() -> None:
                     progress.update()
                 # What is measured is kept, should a later round not come to its end.
                 found = _summary(load, runs, device, statistics.median(peaks))
-                found |= {"data": args.data or "generated", "searched": searched}
+                named = args.model or workload.NAMES[args.shape]
+                found |= {"data": args.data or "generated", "model": named, "searched": searched}
                 write_json(args.out, found)
-    README.write_text(table.inserted(README.read_text(encoding="utf-8"), found), encoding="utf-8")
-    print(table.markdown(found))
+    shown = table.markdown(found)
+    # Other shapes are looked at, and not what the README speaks of.
+    if args.shape == "gpt2" and not args.model:
+        page = README.read_text(encoding="utf-8")
+        README.write_text(table.inserted(page, shown), encoding="utf-8")
+    print(shown)
 
 
 def _runs(work: str, tried: list[Run], device: str, precision: str) -> list[Run]:
@@ -160,7 +180,9 @@ def _summary(load: Workload, runs: list[Run], device: str, peak: float) -> dict[
             "rejected": float(rejected.mean()),
         },
         "useful_operations_per_pair_forward": useful,
+        "step_size": load.step_size,
         "matrix_peak_operations_per_second": peak,
+        "nominal_operations_per_second": nominal(),
         "rows": [run.row(load, device, useful, peak) for run in runs],
     }
 
@@ -173,10 +195,12 @@ def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]
     if device != "cpu":
         sizes = (4, 8, 16)
     tried: list[Run] = []
-    with bar(f"search: {work}", len(sizes) + 2, "settings") as progress:
+    more = _installed() if device == "cuda" else []
+    with bar(f"search: {work}", len(sizes) + 2 + len(more), "settings") as progress:
 
-        def attempt(kind: str, size: int, precompute: bool) -> None:
-            run = Run(work, "trl", kind, {"batch_size": size, "precompute": precompute})
+        def attempt(kind: str, size: int, precompute: bool, **options: object) -> None:
+            settings = {"batch_size": size, "precompute": precompute, **options}
+            run = Run(work, "trl", kind, settings)
             run.results.append(run.once(load))
             tried.append(run)
             progress.update()
@@ -186,7 +210,16 @@ def _search(work: str, load: Workload, device: str, precision: str) -> list[Run]
         best = min(tried, key=_cost).options["batch_size"]
         attempt(precision, best, precompute=False)
         attempt("fp32", best, precompute=True)
+        for options in more:
+            attempt(precision, best, precompute=True, **options)
     return tried
+
+
+def _installed() -> list[dict[str, object]]:
+    """What the peer does faster on a GPU with packages that are not needed here."""
+    fused: dict[str, object] = {"liger": True} if find_spec("liger_kernel") else {}
+    flash: dict[str, object] = {"attention": "flash_attention_2"} if find_spec("flash_attn") else {}
+    return [options for options in (fused, flash, fused | flash) if options]
 
 
 def _cost(run: Run) -> float:

@@ -1,22 +1,19 @@
 """How near training comes to a plain product's rate, by architecture: same pairs, same machine.
 
 Rounds alternate between the models; the plain product is measured in each. Writes
-benchmarks/shapes.json.
+benchmarks/shapes.json and its table in the README beside it.
 """
 
 import argparse
 import json
-import shutil
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
-
-from benchmarks import workload
+from benchmarks import table, workload
 from benchmarks.peak import matrix_peak
-from benchmarks.run import HERE, Run
+from benchmarks.run import HERE, README, Run
 from benchmarks.run import machine as machine_of
 from benchmarks.workload import Workload
 from preference.core import params
@@ -25,30 +22,22 @@ from preference.report import markdown
 from preference.runtime import devices
 from preference.store.text import write_json
 
-# SmolLM2-135M: queries share their keys by three, and a gate is in each block.
-SMOLLM2 = LlamaConfig(
-    hidden_size=576,
-    intermediate_size=1536,
-    num_hidden_layers=30,
-    num_attention_heads=9,
-    num_key_value_heads=3,
-    vocab_size=49152,
-    max_position_embeddings=2048,
-    tie_word_embeddings=True,
-)
 COLUMNS = [("model", "left"), ("s / pair", "right"), ("TFLOP/s", "right")]
 COLUMNS += [("plain product", "right"), ("share", "right")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shapes", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=32, help="training pairs (default 32)")
+    parser.add_argument("--pairs", type=int, default=128, help="training pairs (default 128)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         gpt2 = workload.make(place / "gpt2", pairs=args.pairs, epochs=1)
-        loads = {"GPT-2 124M": gpt2, "SmolLM2-135M": _like(gpt2, place, SMOLLM2)}
+        loads = {
+            "GPT-2 124M": gpt2,
+            "SmolLM2-135M": workload.like(gpt2, place / "smollm2", "smollm2"),
+        }
         context = devices.context(devices.accelerator(params.load(gpt2.params)))
         device, precision = context["device"], context["precision"]
         runs = {name: Run("dpo", "this", precision) for name in loads}
@@ -62,18 +51,29 @@ def main() -> None:
         peak = statistics.median(peaks)
         rows = [row(name, run, loads[name], peak) for name, run in runs.items()]
     found = {"machine": machine_of(device), "precision": precision, "rounds": args.rounds}
-    write_json(HERE / "shapes.json", {**found, "pairs": args.pairs, "rows": rows})
+    found |= {"pairs": args.pairs, "rows": rows}
+    write_json(HERE / "shapes.json", found)
+    README.write_text(
+        table.inserted(README.read_text(encoding="utf-8"), shown(found), "shapes"), encoding="utf-8"
+    )
+    print(shown(found))
+
+
+def shown(found: dict[str, Any]) -> str:
+    """The measured numbers as a table."""
     cells = [
         [
             each["model"],
             f"{each['seconds_per_pair']:.3f}",
             f"{each['operations_per_second'] / 1e12:.3f}",
-            f"{peak / 1e12:.3f}",
+            f"{each['matrix_peak_operations_per_second'] / 1e12:.3f}",
             f"{each['share']:.0%}",
         ]
-        for each in rows
+        for each in found["rows"]
     ]
-    print("\n".join(markdown.table(COLUMNS, cells)))
+    said = f"{found['machine']}; {found['pairs']} pairs, steps of 16, {found['precision']}; "
+    said += f"medians of {found['rounds']} rounds."
+    return "\n".join([*markdown.table(COLUMNS, cells), "", said])
 
 
 def row(name: str, run: Run, load: Workload, peak: float) -> dict[str, Any]:
@@ -90,16 +90,6 @@ def row(name: str, run: Run, load: Workload, peak: float) -> dict[str, Any]:
         "matrix_peak_operations_per_second": peak,
         "share": rate / peak,
     }
-
-
-def _like(other: Workload, place: Path, config: PreTrainedConfig) -> Workload:
-    """The same pairs, token by token, for a model of another architecture with random weights."""
-    model = place / "model"
-    shutil.copytree(other.model, model, ignore=shutil.ignore_patterns("*.safetensors", "*.json"))
-    for file in other.model.glob("tokenizer*.json"):
-        shutil.copyfile(file, model / file.name)
-    AutoModelForCausalLM.from_config(config).save_pretrained(model)
-    return workload.make(place / "other", pairs=other.pairs, epochs=1, model=str(model))
 
 
 if __name__ == "__main__":

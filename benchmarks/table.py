@@ -3,7 +3,6 @@
 from typing import Any
 
 WORK = {"dpo": "DPO training", "kto": "KTO training", "scoring": "scoring"}
-START, END = "<!-- table -->\n", "<!-- end of table -->"
 SYSTEM = {"this": "this pipeline", "trl": "TRL", "original": "the original way"}
 
 
@@ -26,23 +25,33 @@ def markdown(found: dict[str, Any]) -> str:
             f"{row['seconds_per_pair'] / own['seconds_per_pair']:.1f}",
             f"{row['seconds_per_pair_without_reference']:.3f}",
             f"{row['peak_bytes'] / 1e9:.2f} GB",
-            f"{row['share_of_peak']:.0%}",
+            f"{row['share_of_peak']:.0%}{_mfu(row, found)}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lengths = ", ".join(f"{n} {v:.0f}" for n, v in found["tokens_per_pair"].items())
     lines += [
         "",
-        f"{found['machine']}; GPT-2 124M; {found['pairs']} pairs ({found['data']}; mean tokens: "
+        f"{found['machine']}; {found.get('model', 'GPT-2 124M')}; {found['pairs']} pairs "
+        f"({found['data']}; mean tokens: "
         f"{lengths}), {found['epochs']} epochs, medians of {found['rounds']} rounds; "
         f"peak of a plain product {found['matrix_peak_operations_per_second'] / 1e12:.2f} TFLOP/s.",
     ]
     return "\n".join(lines)
 
 
-def inserted(text: str, found: dict[str, Any]) -> str:
-    """A page with the table between its two marks."""
-    before, rest = text.split(START)
-    return f"{before}{START}{markdown(found)}\n{END}{rest.split(END)[1]}"
+def inserted(text: str, shown: str, name: str = "table") -> str:
+    """A page with a table between its two marks."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = text.split(start)
+    return f"{before}{start}{shown}\n{end}{rest.split(end)[1]}"
+
+
+def _mfu(row: dict[str, Any], found: dict[str, Any]) -> str:
+    """The same as a share of what the maker says of a GPU."""
+    said = found.get("nominal_operations_per_second")
+    if not said:
+        return ""
+    return f" (MFU {row['share_of_peak'] * found['matrix_peak_operations_per_second'] / said:.0%})"
 
 
 def _options(options: dict[str, Any]) -> str:
@@ -53,5 +62,7 @@ def _options(options: dict[str, Any]) -> str:
     if "reference" in options:
         return " (policy only)"
     reference = "precomputed" if options["precompute"] else "every step"
-    allocator = ", this pipeline's allocator settings" if options.get("allocator") else ""
-    return f" (batch {options['batch_size']}, reference {reference}{allocator})"
+    more = ", this pipeline's allocator settings" if options.get("allocator") else ""
+    more += ", Liger" if options.get("liger") else ""
+    more += f", {options['attention']}" if "attention" in options else ""
+    return f" (batch {options['batch_size']}, reference {reference}{more})"

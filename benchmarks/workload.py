@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from preference.runtime import heap
 from preference.store import checksums, examples, texts
@@ -22,6 +23,34 @@ RECIPE = ROOT / "recipes" / "published-dpo-gpt2.yaml"
 # GPT-2, 124M.
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024, "vocab_size": 50257}
 SETTINGS = "workload.json"
+# Llamas: queries share their keys, and a gate is in each block.
+SHAPES = {
+    "smollm2": {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "vocab_size": 49152,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+    },
+    # 8 of the 32 layers of an 8B model, with a vocabulary in proportion.
+    "llama-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32064,
+        "max_position_embeddings": 2048,
+    },
+}
+NAMES = {
+    "gpt2": "GPT-2 124M",
+    "smollm2": "SmolLM2-135M",
+    "llama-8b": "8 of 32 layers of an 8B Llama",
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +142,22 @@ def make(
         checksums.seal(workload.model)
     workload.save()
     return workload
+
+
+def like(other: Workload, directory: Path, shape: str) -> Workload:
+    """The same pairs, token by token, for a model of another shape with random weights."""
+    model = directory / "model"
+    shutil.copytree(other.model, model, ignore=shutil.ignore_patterns("*.safetensors", "*.json"))
+    for file in other.model.glob("tokenizer*.json"):
+        shutil.copyfile(file, model / file.name)
+    LlamaForCausalLM(LlamaConfig(**SHAPES[shape])).save_pretrained(model)
+    return make(
+        directory / "work",
+        pairs=other.pairs,
+        epochs=other.epochs,
+        step_size=other.step_size,
+        model=str(model),
+    )
 
 
 def environment(*, tunables: bool = False, keep_freed: bool = False) -> dict[str, str]:

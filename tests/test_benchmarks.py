@@ -8,9 +8,10 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks import shapes, table, workload
+from benchmarks import peak, run, shapes, table, workload
 from benchmarks.workload import Workload
 
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 512, "vocab_size": 400}
@@ -36,7 +37,7 @@ def test_pairs_cut_differently_need_their_own_prompts() -> None:
 
 def test_useful_operations_of_a_llama_go_with_its_weights() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9])], 10)
-    config = {**shapes.SMOLLM2.to_dict(), "head_dim": 32}
+    config = {**LlamaConfig(**workload.SHAPES["smollm2"]).to_dict(), "head_dim": 32}
     small = LlamaConfig(**{**config, "num_hidden_layers": 2, "vocab_size": 10})
     layers = LlamaForCausalLM(small).model.layers
     weights = sum(w.numel() for w in layers.parameters() if w.dim() == 2)
@@ -86,7 +87,43 @@ def test_each_system_runs(
 def test_the_committed_table_is_that_of_the_committed_results() -> None:
     page = (workload.ROOT / "benchmarks" / "README.md").read_text()
     results = Path(workload.ROOT / "benchmarks" / "results.json")
-    assert table.inserted(page, json.loads(results.read_text())) == page
+    assert table.inserted(page, table.markdown(json.loads(results.read_text()))) == page
+    found = json.loads((workload.ROOT / "benchmarks" / "shapes.json").read_text())
+    assert table.inserted(page, shapes.shown(found), "shapes") == page
+
+
+def test_a_gpus_share_of_what_its_maker_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    results = json.loads((workload.ROOT / "benchmarks/results.json").read_text())
+    assert "MFU" not in table.markdown(results)
+    row = {**results["rows"][0], "share_of_peak": 0.5}
+    found = {
+        **results,
+        "rows": [row],
+        "model": "a Llama",
+        "matrix_peak_operations_per_second": 600e12,
+        "nominal_operations_per_second": peak.nominal(),
+    }
+    assert "| 50% (MFU 30%) |" in table.markdown(found)
+    assert "; a Llama; " in table.markdown(found)
+
+
+def test_the_peers_packages_are_tried_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run._installed() == []
+    monkeypatch.setattr(run, "find_spec", lambda name: name)
+    fused, flash = {"liger": True}, {"attention": "flash_attention_2"}
+    assert run._installed() == [fused, flash, fused | flash]
+
+
+@pytest.mark.long
+def test_the_same_pairs_for_another_shape(tiny: Workload, tmp_path: Path) -> None:
+    other = workload.like(tiny, tmp_path / "other", "smollm2")
+    ours, theirs = tiny.prepared(), other.prepared()
+    assert all(map(np.array_equal, ours.prompts, theirs.prompts))
+    assert all(map(np.array_equal, ours.responses, theirs.responses))
+    assert json.loads((other.model / "config.json").read_text())["num_key_value_heads"] == 3
+    assert other.step_size == tiny.step_size
 
 
 WAYS = ("all weights", "LoRA")

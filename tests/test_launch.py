@@ -58,6 +58,37 @@ def test_the_tasks_of_an_array_leave_nothing_to_run(another: Path) -> None:
     assert "seeds of DPO: 42, 43, 44, 45." in done.stdout
 
 
+SBATCH = """#!/bin/sh
+# Runs at once what is to be queued.
+for option; do
+    case $option in
+        --output=*) log=${option#*=} ;;
+        --gpus=*) echo "$option" > asked ;;
+    esac
+    last=$option
+done
+sh -c "$last" > "$log" 2>&1
+"""
+
+
+@pytest.mark.parametrize(("module", "code"), [("stages.prepare", 1), ("this", 0)])
+def test_a_stage_as_a_job_that_is_waited_for(module: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "sbatch").write_text(SBATCH)
+    (tmp_path / "sbatch").chmod(0o755)
+    programs = (
+        f"{tmp_path}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    command = ["sh", str(LAUNCH / "submit.sh"), "--gpus=8", "-m", module]
+    environment = {**os.environ, "PATH": programs, "PYTHONPATH": str(project.ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "asked").read_text() == "--gpus=8\n"
+    assert ("error: params.yaml" if code else "Beautiful is better than ugly") in done.stdout
+    assert not list(tmp_path.glob(".job-*"))
+
+
 def test_a_gpu_for_each_command(tmp_path: Path) -> None:
     """Two have one each at the same time; the third waits until one is free."""
     script = """

@@ -1,5 +1,6 @@
 """Model and batch to the responses' log-probabilities."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedModel
 
+from preference.core.errors import InputError
 from preference.core.optimization import Lora
-from preference.model import checks, layers, loading, lora, probe
+from preference.model import checks, layers, loading, lora, probe, shallow
 from preference.model.attention import rows
 from preference.model.batches import Batch
 from preference.model.logits import token_logps
@@ -94,16 +96,18 @@ def open_model(
     if accelerator.is_local_main_process:
         checksums.require_undamaged(directory)
     opened = partial(_opened, directory, longest, session, to_train, adapters)
-    scorer = opened()
-    # Nothing can be tried on weights of four bits. Adapters are linear, token by token.
-    if processes.sharded(accelerator) or not (adapters and adapters.quantize):
+    # Adapters are linear, token by token: they change nothing that is tried.
+    if adapters and adapters.quantize:
+        abilities, scorer = _tried_in_part(directory, longest, session), opened()
+    else:
+        scorer = opened()
         abilities = _looked_at(scorer, directory, longest, session)
         if processes.sharded(accelerator):
             # What was divided to be looked at in float32 cannot be divided in another way.
             del scorer
             accelerator.free_memory()
             scorer = opened()
-        scorer.take(abilities)
+    scorer.take(abilities)
     if adapters:
         lora.inject(scorer.model, adapters, session.params.seed, accelerator, where)
     return processes.divided(accelerator, scorer)
@@ -143,7 +147,23 @@ def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Se
         scorer = processes.divided(accelerator, scorer, exactly=True)
         register_fsdp_forward_method(scorer, "outputs")
         loading.require_sound(scorer.model, scorer.outputs, directory)
+    return _granted(scorer, longest, str(directory), session)
+
+
+def _tried_in_part(directory: Path, longest: int, session: Session) -> Abilities:
+    """The same of a model that will have four bits a weight, which cannot be tried in float32."""
+    try:
+        model = shallow.load(directory).to(session.accelerator.device)
+    except InputError as why:
+        logging.warning("%s; no shortcuts are taken", why)
+        return PLAIN
+    layers.fuse_activations(model)
+    name = f"{directory}, its first {model.config.num_hidden_layers} layers"
+    return _granted(ResponseLogps(model, PLAIN), longest, name, session)
+
+
+def _granted(scorer: ResponseLogps, longest: int, name: str, session: Session) -> Abilities:
     if not session.runtime.shortcuts:
         return PLAIN
-    found = probe.choose(scorer, longest, str(directory), accelerator.mixed_precision)
-    return processes.agreed(accelerator, found)
+    found = probe.choose(scorer, longest, name, session.accelerator.mixed_precision)
+    return processes.agreed(session.accelerator, found)

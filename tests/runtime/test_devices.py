@@ -17,6 +17,20 @@ def computed_on(context: dict[str, str]) -> tuple[str, str]:
     return context["device"], context["precision"]
 
 
+@pytest.mark.parametrize(("precision", "warned"), [("fp32", True), ("bf16", False)])
+def test_float32_on_a_gpu_is_no_tf32_and_warned_of(
+    precision: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        devices._set_up_cuda(precision)
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.enable_cudnn_sdp(True)
+    assert ("precision: auto" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_cpu_takes_what_is_asked_for(precision: Precision) -> None:
     accelerator = devices.accelerator(params(precision, "cpu"))
@@ -78,7 +92,7 @@ def test_on_cuda_masked_rows_do_not_go_to_cudnn(monkeypatch: pytest.MonkeyPatch)
     before = torch.backends.cuda.cudnn_sdp_enabled()
     try:
         torch.backends.cuda.enable_cudnn_sdp(True)
-        devices._set_up_cuda()
+        devices._set_up_cuda("bf16")
         assert not torch.backends.cuda.cudnn_sdp_enabled()
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before)
