@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
 
-from preference.core.files import replacing
-from preference.model import adapters, loading, lora
+from preference.core.files import remove, replacing
+from preference.model import adapters, loading, lora, stored
 from preference.model.loading import ORIGIN, TOKENIZER_FILES
 from preference.model.scorer import ResponseLogps
 from preference.runtime import processes
@@ -91,15 +91,20 @@ def _gathered(
     model = scorer.model
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     adapted = lora.injected(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
+    place = out.with_name(f".{out.name}.gathered")
+    if main:
+        # What a killed run left.
+        remove(place)
+        place.mkdir(parents=True)
+    try:
         for number, (name, part) in enumerate(model.state_dict().items()):
             # Of what adapters stand beside nothing is saved.
             if name in model.all_tied_weights_keys or (adapted and name not in trained):
                 continue
             value = processes.whole(part)
             if main:
-                file = str(Path(place) / str(number))
-                kept = torch.from_file(file, shared=True, size=value.numel(), dtype=value.dtype)
-                weights[name] = kept.view(value.shape).copy_(value)
+                weights[name] = stored.keep(value, place / str(number))
         yield weights
+    finally:
+        if main:
+            remove(place)

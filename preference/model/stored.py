@@ -1,5 +1,6 @@
 """Weights left in their file until they are needed: mapped, in the precision they have there."""
 
+import os
 from collections.abc import Iterable
 from functools import reduce
 from pathlib import Path
@@ -24,6 +25,20 @@ def dtype(files: Iterable[Path]) -> torch.dtype:
 def _kinds(file: Path) -> set[str]:
     with safe_open(file, "pt") as content:
         return {content.get_slice(name).get_dtype() for name in content.keys()}  # noqa: SIM118
+
+
+def keep(values: torch.Tensor, file: Path) -> torch.Tensor:
+    """The same values in a new file, which is mapped.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with file.open("wb") as content:
+        # Else a page that finds no room when it is written to ends the process.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(content.fileno(), 0, max(1, values.nbytes))
+    kept = torch.from_file(str(file), shared=True, size=values.numel(), dtype=values.dtype)
+    return kept.view(values.shape).copy_(values.detach())
 
 
 def widen_buffers(model: PreTrainedModel, config: PreTrainedConfig) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
+from preference.core.errors import is_full_disk
 from preference.model import loading, stored
 
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
@@ -71,6 +72,21 @@ def test_a_mapped_model_is_the_loaded_one(says: str, tmp_path: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=BF16)
     scale = "model.embed_tokens.embed_scale"
     assert computed(plain)[scale].float() != theirs[scale] == pytest.approx(40**0.5)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5)])
+def test_values_are_kept_in_a_file(shape: tuple[int, ...], tmp_path: Path) -> None:
+    values = torch.randn(shape, dtype=torch.float64).to(BF16)
+    kept = stored.keep(values.requires_grad_(), tmp_path / "kept")
+    assert torch.equal(kept, values)
+    file = (tmp_path / "kept").read_bytes()
+    assert file == values.detach().view(torch.int16).numpy().tobytes()
+
+
+def test_a_full_disk_is_an_error_and_ends_no_process(full_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error:
+        stored.keep(torch.zeros(3 * 2**20), full_disk / "kept")
+    assert is_full_disk(error.value)
 
 
 def test_a_mapped_model_takes_no_memory(tmp_path: Path) -> None:
