@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="file to write")
     args = parser.parse_args()
+    if args.model and args.shape != "gpt2":
+        parser.error("--shape is of random weights, and --model names a model: take one of them")
     settings = Params.model_validate(merged(workload.RECIPE))
     context = devices.context(devices.accelerator(settings))
     device, precision = context["device"], context["precision"]
@@ -115,7 +117,8 @@ def main() -> None:
             )
             if args.shape == "gpt2":
                 return made
-            return workload.like(made, Path(directory) / f"{name}-{args.shape}", args.shape)
+            place = Path(directory) / f"{name}-{args.shape}"
+            return workload.like(made, place, args.shape, data=data)
 
         load, small = make("work", pairs, args.epochs), make("search", step_size, 1)
         tried = [run for work in args.work for run in _search(work, small, device, precision)]

@@ -144,8 +144,12 @@ def make(
     return workload
 
 
-def like(other: Workload, directory: Path, shape: str) -> Workload:
-    """The same pairs, token by token, for a model of another shape with random weights."""
+def like(other: Workload, directory: Path, shape: str, *, data: str | None = None) -> Workload:
+    """The same pairs, token by token, for a model of another shape with random weights.
+
+    Args:
+        data: what `other` was made of.
+    """
     model = directory / "model"
     shutil.copytree(other.model, model, ignore=shutil.ignore_patterns("*.safetensors", "*.json"))
     for file in other.model.glob("tokenizer*.json"):
@@ -156,6 +160,7 @@ def like(other: Workload, directory: Path, shape: str) -> Workload:
         pairs=other.pairs,
         epochs=other.epochs,
         step_size=other.step_size,
+        data=data,
         model=str(model),
     )
 

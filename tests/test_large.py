@@ -145,14 +145,13 @@ def refused() -> str:
     return str(error.value)
 
 
-def test_weights_that_are_broken_are_refused_by_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_weight_is_refused_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(TINY, 2, torch.float32)
     weights = load_file(TINY / "model.safetensors")
-    weights["model.norm.weight"][[0, -1]] = torch.nan
+    # In the part of one of them.
+    weights["model.norm.weight"][-1] = torch.nan
     save_file(weights, TINY / "model.safetensors", {"format": "pt"})
     checksums.seal(TINY)
     for message in in_two_processes(refused):
-        assert message.startswith("tiny: 1 of the 256 weights in model.norm.weight are NaN")
+        assert message.startswith("tiny: 1 of the 512 weights in model.norm.weight are NaN")

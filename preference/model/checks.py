@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from preference.core.errors import InputError
 from preference.model.weights import read_object
-from preference.runtime import processes
 
 # How configs call the number of tokens that a model takes.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
@@ -55,12 +54,18 @@ def require_room(model: PreTrainedModel, max_new_tokens: int, where: str) -> Non
         )
 
 
-def require_finite(model: nn.Module, directory: Path) -> None:
-    """Refuse weights of which some are NaN or infinite."""
+def require_finite(
+    model: nn.Module, directory: Path, whole: Callable[[Tensor], Tensor] = lambda value: value
+) -> None:
+    """Refuse weights of which some are NaN or infinite.
+
+    Args:
+        whole: makes one number of those that processes have of their parts.
+    """
     for name, tensor in model.named_parameters():
-        values = processes.own(tensor.detach())
+        values = tensor.detach()
         # The sum tells in one pass, unless it overflows.
-        if not values.sum().isfinite() and (wrong := int((~values.isfinite()).sum())):
+        if not whole(values.sum()).isfinite() and (wrong := int(whole((~values.isfinite()).sum()))):
             raise InputError(
                 f"{directory}: {wrong} of the {values.numel()} weights in {name} are NaN or "
                 "infinite: the training that made them failed, or the file is damaged; take an "

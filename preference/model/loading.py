@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from preference.core import hub
@@ -198,14 +199,20 @@ def load(
     return model
 
 
-def require_sound(model: PreTrainedModel, run: Callable[..., Any], place: Path) -> None:
+def require_sound(
+    model: PreTrainedModel,
+    run: Callable[..., Any],
+    place: Path,
+    whole: Callable[[Tensor], Tensor] = lambda value: value,
+) -> None:
     """Refuse a model whose weights are broken or that is no causal one.
 
     Args:
         run: what gives the model's outputs, in float32.
         place: where it came from, for the error message.
+        whole: makes one number of those that processes have of their parts.
     """
-    checks.require_finite(model, place)
+    checks.require_finite(model, place, whole)
     model.eval()
     checks.require_causal(run, model.device, place)
 

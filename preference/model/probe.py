@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from preference.core.errors import first_line
 from preference.model import batches, enlarging
 from preference.model.batches import Batch, Layout
+from preference.runtime import processes
 from preference.store.examples import Examples, Ragged
 from preference.store.index import Index
 
@@ -32,7 +33,7 @@ SCORED = 32  # tokens of a response that are looked at, from its first to its la
 # 0.03 (bf16, 48 layers): there a trial shows that a shortcut works at all.
 ROUNDING = {"no": 5e-5, "bf16": 0.1, "fp16": 0.02}
 TRAINED = 5e-4  # at least, for weights from training: a false alarm would cost what it took
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = processes.HALVES
 ROWS: dict[Layout, str] = {
     "plain": "plain rows",
     "shared": "shared prompts",

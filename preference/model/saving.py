@@ -104,6 +104,7 @@ def _gathered(
             value = processes.whole(part)
             if main:
                 weights[name] = stored.keep(value, place / str(number))
+            del value
         yield weights
     finally:
         if main:

@@ -1,5 +1,6 @@
 """Model and batch to the responses' log-probabilities."""
 
+import gc
 import logging
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,6 @@ def open_model(
         if processes.sharded(accelerator):
             # What was divided to be looked at in float32 cannot be divided in another way.
             del scorer
-            accelerator.free_memory()
             scorer = opened()
     scorer.take(abilities)
     if adapters:
@@ -119,6 +119,9 @@ def _opened(
     """A model as it is in its files, on the device if it is to be whole there."""
     accelerator = session.accelerator
     sharded = processes.sharded(accelerator)
+    if sharded:
+        # What was divided before holds itself in circles.
+        gc.collect()
     if adapters and adapters.quantize:
         model = lora.load_quantized(directory, accelerator)
     else:
@@ -146,17 +149,19 @@ def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Se
     if processes.sharded(accelerator):
         scorer = processes.divided(accelerator, scorer, exactly=True)
         register_fsdp_forward_method(scorer, "outputs")
-        loading.require_sound(scorer.model, scorer.outputs, directory)
+        loading.require_sound(scorer.model, scorer.outputs, directory, processes.whole)
     return _granted(scorer, longest, str(directory), session)
 
 
 def _tried_in_part(directory: Path, longest: int, session: Session) -> Abilities:
     """The same of a model that will have four bits a weight, which cannot be tried in float32."""
     try:
-        model = shallow.load(directory).to(session.accelerator.device)
+        model = shallow.load(directory)
     except InputError as why:
         logging.warning("%s; no shortcuts are taken", why)
         return PLAIN
+    checks.require_length(model, longest)
+    model.to(session.accelerator.device)
     layers.fuse_activations(model)
     name = f"{directory}, its first {model.config.num_hidden_layers} layers"
     return _granted(ResponseLogps(model, PLAIN), longest, name, session)

@@ -31,7 +31,7 @@ def load(directory: Path) -> PreTrainedModel:
         directory: of a whole model that was looked at when it was written.
 
     Raises:
-        InputError: its architecture cannot be had with fewer layers.
+        InputError: its architecture cannot be had with fewer layers, or hardly fewer.
     """
     config = loading.read_config(directory)
     text = config.get_text_config(decoder=True)
@@ -40,6 +40,8 @@ def load(directory: Path) -> PreTrainedModel:
     for name, kinds in listed.items():
         if isinstance(kinds, list) and len(kinds) == layers and hasattr(text, name):
             setattr(text, name, kinds[:kept])
+    if kept > max(LEAST, layers // 2):
+        raise InputError(f"{directory}: {kept} of its {layers} layers differ, too many to be tried")
     text.num_hidden_layers = kept
     try:
         with loading.heard(directory):

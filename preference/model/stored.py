@@ -10,7 +10,7 @@ from accelerate import init_empty_weights
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
+KINDS = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def dtype(files: Iterable[Path]) -> torch.dtype:
@@ -18,7 +18,7 @@ def dtype(files: Iterable[Path]) -> torch.dtype:
 
     In it they are mapped, and nothing is read or copied before it is used.
     """
-    found = {HALVES.get(kind, torch.float32) for file in files for kind in _kinds(file)}
+    found = {KINDS.get(kind, torch.float32) for file in files for kind in _kinds(file)}
     return reduce(torch.promote_types, found or {torch.float32})
 
 

@@ -57,12 +57,13 @@ def accelerator(params: Params) -> Accelerator:
 
 
 def _set_up_cuda(precision: str) -> None:
-    # Float32 is float32, and not TF32, which has 10 bits of its 23: whoever wants speed says bf16.
+    # Float32 is float32, and not TF32, which has 10 bits of its 23: whoever wants speed says auto.
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     if precision == "fp32":
         logging.warning(
             "precision: fp32 on a GPU: products in full float32, without TF32, are several times "
-            "slower than bf16; set precision: auto in params.yaml unless you need it"
+            "slower than half precision; set precision: auto in params.yaml unless you need it"
         )
     # For rows with a mask torch takes cuDNN's attention first on a Hopper GPU, which builds a plan,
     # some 20 to 40 ms, for every new shape; and padded steps have new shapes most of the time.

@@ -91,7 +91,9 @@ class Update:
         """
         accelerator, session = self._session.accelerator, self._session
         exchanged = session.exchange(share)
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), self._clip)
+        # What accelerate does, which unscales twice where it has not prepared the model itself.
+        accelerator.unscale_gradients()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)
         norm = processes.whole(norm).detach().to(exchanged)
         numbers = Numbers(torch.cat([norm[None], exchanged]))
         rate = float(self.schedule.get_last_lr()[0])

@@ -4,7 +4,7 @@
 #     LAUNCH="sh recipes/launch/submit.sh --gpus=8 --cpus-per-task=16" SHELL=/bin/sh dvc repro
 #
 # Options of sbatch come first, then -m stages.NAME as DVC says it. START is what the job starts it with, by default python;
-# START="accelerate launch --config_file recipes/accelerate/fsdp.yaml" takes all GPUs of the job.
+# START="accelerate launch --config_file recipes/accelerate/fsdp.yaml --num_processes 8" takes 8 GPUs.
 set -u
 options=
 while [ "$#" -gt 0 ] && [ "$1" != "-m" ]; do
