@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from preference.store import mapped
 # That a busy machine is slow is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+# A script that starts this in the background has it ignored, and so have all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # On tiny tensors more threads only wait for each other; in the processes that tests start, too.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
