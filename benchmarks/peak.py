@@ -7,9 +7,18 @@ import torch
 SIZE = 4096
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-# What makers say of their GPUs: operations a second in bf16, dense; what MFU is a share of.
-NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
+# What makers say of their GPUs: operations a second in bf16, dense; what MFU is a share of. Of two
+# names that fit, the first one is it.
+NOMINAL = {
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H200 NVL": 835e12,
+    "H100": 989e12,
+    "H200": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+}
 
 
 def nominal() -> float | None:

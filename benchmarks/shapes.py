@@ -35,8 +35,8 @@ def main() -> None:
         place = Path(directory)
         gpt2 = workload.make(place / "gpt2", pairs=args.pairs, epochs=1)
         loads = {
-            "GPT-2 124M": gpt2,
-            "SmolLM2-135M": workload.like(gpt2, place / "smollm2", "smollm2"),
+            workload.NAMES["gpt2"]: gpt2,
+            workload.NAMES["smollm2"]: workload.like(gpt2, place / "smollm2", "smollm2"),
         }
         context = devices.context(devices.accelerator(params.load(gpt2.params)))
         device, precision = context["device"], context["precision"]

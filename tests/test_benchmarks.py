@@ -107,6 +107,10 @@ def test_a_gpus_share_of_what_its_maker_says(monkeypatch: pytest.MonkeyPatch) ->
     }
     assert "| 50% (MFU 30%) |" in table.markdown(found)
     assert "; a Llama; " in table.markdown(found)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 PCIe")
+    assert peak.nominal() == 756e12
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Another")
+    assert peak.nominal() is None
 
 
 def test_the_peers_packages_are_tried_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
