@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from preference.model import cpu
-from preference.model.attention import varlen
+from preference.model.attention import varlen, written_out
 from preference.model.attention.packing import Packing
 
 NAME = "by_row"
@@ -55,24 +54,19 @@ def by_row(
         raise NotImplementedError(f"attention by row knows nothing of {asked or 'masks'}")
     if packing.sequences is not None and varlen.takes(value) and not dropout:
         return varlen.attention(query, key, value, packing.sequences, scaling), None
+    if written_out.takes(value) and not dropout:
+        return written_out.attention(query, key, value, packing.spans, scaling), None
     found: list[Tensor] = []
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
-        if cpu.has_slow_attention(q, k, v) and not dropout:
-            found.append(cpu.attention(q, k, v, bias, scaling).transpose(1, 2))
-            return
-        if bias is not None:
-            # Sharding rounds what a layer is given, and float64 has kernels of its own.
-            bias = bias.to(torch.promote_types(q.dtype, torch.float32))
+    sizes = list(packing.lengths)
+    rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
+    # Sharding rounds what a layer is given, and float64 has kernels of its own.
+    wide = torch.promote_types(query.dtype, torch.float32)
+    for span, q, k, v in zip(packing.spans, *rows, strict=True):
+        bias = None if span.bias is None else span.bias.to(wide)
         out, _ = sdpa_attention_forward(
             module, q, k, v, bias, dropout=dropout, scaling=scaling, is_causal=bias is None
         )
         found.append(out)
-
-    sizes = list(packing.lengths)
-    rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))
-    for span, q, k, v in zip(packing.spans, *rows, strict=True):
-        attend(q, k, v, span.bias)
     return torch.cat(found, dim=1), None
 
 

@@ -1,0 +1,141 @@
+"""Attention of packed rows in bf16 on a CPU, written out: a GPU has no use for it.
+
+The kernel takes longer than the few products that it consists of, above all in its backward pass.
+All rows are one step of autograd, since one for each costs as much as a small row; queries that
+share their keys are rows of one product.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from preference.model.attention.packing import Span
+
+LONG = 512  # tokens of a row beyond which its weights, (heads, tokens, tokens), are not kept
+
+
+def takes(value: Tensor) -> bool:
+    """Whether `attention` is faster than the kernel for such values."""
+    # Autocast rounds the values alone where rotary positions are in float32.
+    return value.device.type == "cpu" and value.dtype == torch.bfloat16
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scaling: float | None
+) -> Tensor:
+    """softmax(scaling q k^T + bias) v of each row, in the precision of the values.
+
+    Scores and softmax are in float32, the weights in the precision of the values. They grow by the
+    square of a row: those of a long one are there for one head of its keys at a time, and computed
+    again for the backward pass.
+
+    Args:
+        query: (1, heads, tokens, width); `key` and `value` may have fewer heads, each for as many
+            queries in turn.
+        spans: the rows, which lie end to end.
+        scaling: None stands for the usual 1 / sqrt(width).
+
+    Returns:
+        (1, tokens, heads, width).
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    found: Tensor = _Attention.apply(query, key, value, spans, scale)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Attention(torch.autograd.Function):
+    """The formula of `attention`, and its derivative by hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float
+    ) -> Tensor:
+        ctx.spans, ctx.scale = spans, scale
+        found = query.new_empty(*query.transpose(1, 2).shape)
+        kept: list[Tensor | None] = []
+        with _plain_products():
+            for span, (q, k, v, out) in _parts(spans, query, key, value, found.transpose(1, 2)):
+                weights = _weights(q, k, span.bias, scale)
+                out.copy_((weights @ v).view(q.shape))
+                kept.append(weights if span.tokens <= LONG else None)
+        ctx.save_for_backward(query, key, value, *kept)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *kept = ctx.saved_tensors
+        for_inputs = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
+        parts = _parts(ctx.spans, query, key, value, gradients[0].transpose(1, 2), *for_inputs)
+        with _plain_products():
+            for (span, (q, k, v, gradient, *found)), weights in zip(parts, kept, strict=True):
+                had = _weights(q, k, span.bias, ctx.scale) if weights is None else weights
+                gradients = _backward(q, k, v, had, gradient, ctx.scale)
+                for part, given in zip(found, gradients, strict=True):
+                    part.copy_(given.view(part.shape))
+        return *for_inputs, None, None
+
+
+def _parts(spans: Sequence[Span], *tensors: Tensor) -> Iterator[tuple[Span, tuple[Tensor, ...]]]:
+    """Each row's part of a query, a key and other tensors, (heads, tokens, width).
+
+    The heads of a long row come apart, by the keys that they share: its weights are large.
+    """
+    sizes = [span.tokens for span in spans]
+    split = (tensor.squeeze(0).split(sizes, dim=1) for tensor in tensors)
+    for span, row in zip(spans, zip(*split, strict=True), strict=True):
+        many = len(row[1]) if span.tokens > LONG else 1
+        for part in zip(*(tensor.chunk(many) for tensor in row), strict=True):
+            yield span, part
+
+
+def _grouped(query: Tensor, key: Tensor) -> Tensor:
+    """The queries that share their keys, one after the other: (heads of `key`, ., width)."""
+    heads, tokens, width = query.shape
+    return query.reshape(len(key), heads // len(key) * tokens, width)
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """softmax(scaling q k^T + bias) of one row, (heads of `key`, queries, tokens)."""
+    heads, tokens, _ = query.shape
+    if bias is None:
+        bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
+    if heads > len(key):
+        bias = bias.repeat(heads // len(key), 1)
+    queries = _grouped(query, key).float()
+    scores = torch.baddbmm(bias.float(), queries, key.float().mT, alpha=scale)
+    return scores.softmax(-1).to(query.dtype)
+
+
+def _backward(
+    query: Tensor, key: Tensor, value: Tensor, weights: Tensor, gradient: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients for the query, the key and the value of one row, from that of its output."""
+    query, gradient = _grouped(query, key), _grouped(gradient, key)
+    for_weights = gradient @ value.mT
+    for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
+    # As a batch of one, a transposed factor would be copied: seventeen times as long.
+    for_key = for_scores.mT.squeeze(0) @ query.squeeze(0)
+    for_value = weights.mT.squeeze(0) @ gradient.squeeze(0)
+    return (for_scores @ key).mul_(scale), for_key.mul_(scale), for_value
+
+
+@contextmanager
+def _plain_products() -> Iterator[None]:
+    """No autocast, which would round scores; and float32 products by the unit for bf16.
+
+    What they multiply has been bf16 before, so that nothing is lost: sums are in float32.
+    """
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        with torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        products.fp32_precision = before

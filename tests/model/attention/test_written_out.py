@@ -1,0 +1,112 @@
+"""Attention written out, in bf16 on a CPU, against the kernel in float64 row by row."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from preference.model.attention import written_out
+from preference.model.attention.packing import Span
+
+WIDTH = 16
+
+
+def tensors(tokens: int, heads: int, shared: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    drawn = (torch.randn(1, tokens, n, WIDTH).transpose(1, 2) for n in (heads, shared, shared))
+    return [tensor.bfloat16().requires_grad_() for tensor in drawn]
+
+
+def causal(tokens: int) -> Tensor:
+    return torch.full((tokens, tokens), -torch.inf).triu_(1)
+
+
+def two_responses(tokens: int) -> Tensor:
+    """The last two positions do not see the two before them."""
+    bias = causal(tokens)
+    bias[-2:, -4:-2] = -torch.inf
+    return bias
+
+
+def kernel(given: list[Tensor], spans: list[Span], scale: float) -> Tensor:
+    """(1, tokens, heads, width)."""
+    rows = zip(*(tensor.split([span.tokens for span in spans], 2) for tensor in given), strict=True)
+    found = [
+        F.scaled_dot_product_attention(
+            q, k, v, (causal(n) if bias is None else bias).double(), scale=scale, enable_gqa=True
+        )
+        for (n, bias), (q, k, v) in zip(spans, rows, strict=True)
+    ]
+    return torch.cat(found, 2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("long", [16, 6, 4], ids=["kept", "one of them long", "all long"])
+@pytest.mark.parametrize(("heads", "shared"), [(2, 2), (6, 2), (3, 1)])
+def test_rows_are_those_of_the_kernel(
+    long: int, heads: int, shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written_out, "LONG", long)
+    spans = [Span(5, None), Span(16, two_responses(16)), Span(6, two_responses(6)), Span(5, None)]
+    ours = tensors(32, heads, shared)
+    theirs = [tensor.detach().double().requires_grad_() for tensor in ours]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = written_out.attention(ours[0], ours[1], ours[2], spans, 0.7)
+    expected = kernel(theirs, spans, 0.7)
+    assert out.dtype == torch.bfloat16
+    direction = torch.randn(out.shape).bfloat16()
+    found = (out, *torch.autograd.grad(out, ours, direction))
+    known = (expected, *torch.autograd.grad(expected, theirs, direction.double()))
+    for one, other in zip(found, known, strict=True):
+        # bf16 keeps 8 bits, and gradients go through three tensors of it.
+        error = (one.double() - other).norm() / other.norm()
+        assert error < 0.01
+
+
+def test_the_usual_scale_is_that_of_the_width() -> None:
+    q, k, v = tensors(6, 2, 2)
+    spans = [Span(6, None)]
+    usual = written_out.attention(q, k, v, spans, None)
+    assert torch.equal(usual, written_out.attention(q, k, v, spans, WIDTH**-0.5))
+
+
+def test_it_takes_values_of_bf16_on_a_cpu_whatever_the_queries_have() -> None:
+    q, k, v = tensors(6, 2, 2)
+    assert written_out.takes(v)
+    assert not written_out.takes(v.float())
+    assert not written_out.takes(v.to("meta"))
+    # Rotary queries and keys are in float32 under autocast.
+    found = written_out.attention(q.float(), k.float(), v, [Span(6, None)], None)
+    assert torch.equal(found, written_out.attention(q, k, v, [Span(6, None)], None))
+
+
+def test_heads_that_cannot_share_their_keys_are_not_mixed() -> None:
+    q, k, v = tensors(6, 5, 2)
+    with pytest.raises(RuntimeError, match="invalid for input"):
+        written_out.attention(q, k, v, [Span(6, None)], None)
+
+
+@pytest.mark.parametrize("long", [6, 5])
+def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written_out, "LONG", long)
+    q, k, v = tensors(11, 2, 2)
+    out = written_out.attention(q, k, v, [Span(6, None), Span(5, None)], 1.0)
+    node: Any = out.grad_fn
+    saved = [tensor.shape[-1] for tensor in node.saved_tensors if tensor is not None]
+    assert (6 in saved) == (long == 6)
+    assert 5 in saved
+
+
+def test_products_of_what_was_bf16_are_exact_and_the_setting_is_put_back() -> None:
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = products.fp32_precision
+    q, k, _ = (tensor[0].float() for tensor in tensors(64, 4, 4))
+    plain = torch.bmm(q, k.mT)
+    with written_out._plain_products():
+        torch.testing.assert_close(torch.bmm(q, k.mT), plain, rtol=1e-6, atol=1e-5)
+    with pytest.raises(RuntimeError, match="size"), written_out._plain_products():
+        torch.bmm(q, k)
+    assert products.fp32_precision == before
