@@ -18,25 +18,36 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
     """Train on the cached reference, or score; the reference's own time is `reference_seconds`.
 
     Args:
-        options: `train.kto`'s, where they differ from the default.
+        options: `train.kto`'s and `runtime.compile`, where they differ from the default.
     """
     settings = params.load(workload.params)
-    asked: dict[str, object] = {"kto": settings.train.kto.model_dump() | options}
+    here: dict[str, object] = {"checkpoint_minutes": None}
+    here |= {name: value for name, value in options.items() if name == "compile"}
+    kto = {name: value for name, value in options.items() if name != "compile"}
+    asked: dict[str, object] = {"kto": settings.train.kto.model_dump() | kto}
     if work in params.OBJECTIVES:
         asked["objective"] = work
     train = params.Train.model_validate(settings.train.model_dump() | asked)
-    runtime = settings.runtime.model_copy(update={"checkpoint_minutes": None})
+    runtime = settings.runtime.model_copy(update=here)
     changes = {"precision": precision, "train": train, "runtime": runtime}
     settings = settings.model_copy(update=changes)
     examples = workload.prepared()
     with session.opened(work, settings, []) as run:
+        start = time.perf_counter()
         scorer = open_model(workload.model, examples.longest, run, to_train=True)
+        opened = time.perf_counter() - start
         start = time.perf_counter()
         reference = score(scorer, examples, run, "score")
         scored = time.perf_counter() - start
         if work == "scoring":
             return Measured(seconds=scored)
         task = losses.task(examples, reference, settings)
+        ends: list[float] = []
+
+        def evaluate(_: object) -> dict[str, float]:
+            ends.append(time.perf_counter())
+            return {}
+
         with TemporaryDirectory() as directory:
             start = time.perf_counter()
             loop.fit(
@@ -44,7 +55,9 @@ def measure(work: str, workload: Workload, precision: str, options: dict[str, ob
                 task,
                 settings.train,
                 run,
-                evaluate=lambda model: {},
+                evaluate=evaluate,
                 curves=Path(directory) / "curves",
             )
-            return Measured(seconds=time.perf_counter() - start, reference_seconds=scored)
+            # The first is before any training.
+            later = ends[-1] - ends[1]
+            return Measured(time.perf_counter() - start, scored, opened, later)

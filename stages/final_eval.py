@@ -15,7 +15,7 @@ from preference.evaluation.metrics import chosen_less_likely
 from preference.evaluation.scoring import score_saved
 from preference.evaluation.summary import headline, summary
 from preference.losses import named
-from preference.model import loading
+from preference.model import directories
 from preference.runtime import session
 from preference.store import examples, scores
 from preference.store.text import write_json
@@ -48,14 +48,14 @@ def main(args: Namespace) -> None:
     normalize, test = settings.scoring.length_normalize, examples.read(PREPARED)
     models = {"policy": args.policy, "reference": args.reference}
     located = {"policy": POLICY} | {
-        role: loading.locate_pinned(m, f"--{role}") for role, m in models.items() if m
+        role: directories.locate_pinned(m, f"--{role}") for role, m in models.items() if m
     }
     found = {} if args.reference else {"reference": scores.read(REFERENCE)}
-    inputs = [PREPARED, *(part for place in located.values() for part in loading.parts(place))]
+    inputs = [PREPARED, *(part for place in located.values() for part in directories.parts(place))]
     name = evaluation(args)
     with session.opened(name or "final-eval", settings, inputs) as run:
         for role, directory in located.items():
-            tokens.require_same_tokenizer(loading.tokenizer_of(directory), BASE)
+            tokens.require_same_tokenizer(directories.tokenizer_of(directory), BASE)
             found[role] = score_saved(directory, test, run, role)
         policy, reference = found["policy"], found["reference"]
         objective = named(settings.train.objective)
@@ -78,6 +78,6 @@ if __name__ == "__main__":
     stage.run(
         main,
         arguments=arguments,
-        network=lambda args: loading.on_hub(args.policy, args.reference),
+        network=lambda args: directories.on_hub(args.policy, args.reference),
         lock=evaluation,
     )

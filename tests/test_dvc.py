@@ -120,6 +120,7 @@ RERUNS: dict[str, tuple[object, set[str]]] = {
     "runtime.tokens_per_batch": (500, set()),
     "runtime.workers": (1, set()),
     "runtime.gradient_checkpointing": (True, set()),
+    "runtime.compile": (True, set()),
     "runtime.checkpoint_minutes": (0, set()),
     "runtime.deterministic": (True, set()),
     "runtime.trackers": (["tensorboard"], set()),

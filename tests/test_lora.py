@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from preference.model import adapters, loading
+from preference.model import adapters, directories, loading
 from preference.store import checksums
 from tools import export, merge, policy
 
@@ -61,7 +61,7 @@ def test_the_policy_is_an_adapter_and_its_numbers_are_those_of_the_merged_model(
     assert changed == {name for name in before if name.endswith(layers)}
     assert not adapters.found(sft)
     assert not list(trained.glob("model*.safetensors"))
-    assert loading.parts(trained) == [trained, sft]
+    assert directories.parts(trained) == [trained, sft]
     assert (trained / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
 
     final = metrics()
@@ -73,7 +73,7 @@ def test_the_policy_is_an_adapter_and_its_numbers_are_those_of_the_merged_model(
 
     merge.main(argparse.Namespace(to="whole", model=None))
     assert checksums.differing(Path("whole")) == []
-    assert loading.parts(Path("whole")) == [Path("whole")]
+    assert directories.parts(Path("whole")) == [Path("whole")]
     # The pipeline's own name for the reference's scores stays.
     run("final_eval", policy="whole", output=Path("out.json"))
     assert metrics("out.json") == final

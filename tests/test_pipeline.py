@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from preference.core.errors import InputError
-from preference.model import loading
+from preference.model import directories, loading
 from preference.store import examples, scores
 from stages import final_eval, sft_warmup, train
 
@@ -214,7 +214,7 @@ def test_any_saved_model_is_evaluated_against_any_reference(another: Path) -> No
     assert json.loads(printed.stdout)["loss"] != expected["loss"]
     assert hashes(another) == before
     with pytest.raises(InputError, match="@COMMIT"):
-        loading.locate_pinned("gpt2", "--reference")
+        directories.locate_pinned("gpt2", "--reference")
 
 
 def test_adapters_and_a_tokenizer_with_one_more_token_are_evaluated(

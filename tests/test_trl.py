@@ -23,7 +23,7 @@ from preference.model import batches
 from preference.model.batches import Layout
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
-from preference.objectives.objective import step_metrics
+from preference.objectives.steps import step_metrics
 
 MAX_LENGTH = 18
 BETA = 0.3

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gloo import in_two_processes, killed_in_two_processes
 from scorers import PACKED
 from settings import train
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -23,7 +24,7 @@ from preference.core.optimization import Lora
 from preference.evaluation.metrics import pair_metrics
 from preference.evaluation.scoring import score
 from preference.losses import named
-from preference.model import layers, lora
+from preference.model import compiled, layers, lora
 from preference.model.scorer import ResponseLogps
 from preference.runtime import state
 from preference.runtime.checkpoints import ROOT, Checkpoints, Position
@@ -33,8 +34,11 @@ STEPS = 6  # in two epochs
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    # Processes here are forks of this one, and the compiler's threads are not in them.
+    with inductor.patch(compile_threads=1):
+        yield
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Way:
     precision: str = "no"
     adapters: Lora | None = None
     dropout: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ def fit(way: Way, kill: Kill | None = None) -> Trained:
     # Where gradients are near 0, AdamW's usual epsilon makes of rounding steps of full size.
     asked = train(beta=0.5, epochs=2, batch_size=4, dropout=way.dropout, adam_epsilon=1e-3)
     task = named("dpo").task(pairs, naive.score(naive.gpt2(1), pairs), asked, False, 1)
-    scorer = ResponseLogps(naive.gpt2(2), PACKED)
+    model = naive.gpt2(2)
+    both = compiled.layers(model) if way.compiled else []
+    scorer = ResponseLogps(model, replace(PACKED, compiled=way.compiled), compiled=both)
     if way.shards:
         layers.widen(scorer.model)
     if way.adapters:
@@ -160,6 +167,9 @@ WAYS = {
     "ddp-bf16": Way(precision="bf16"),
     "fsdp": Way(shards=True),
     "fsdp-bf16": Way(shards=True, precision="bf16"),
+    "ddp-compiled": Way(compiled=True),
+    "fsdp-compiled": Way(shards=True, compiled=True),
+    "fsdp-bf16-compiled": Way(shards=True, precision="bf16", compiled=True),
 }
 # Each process draws random numbers of its own, so that these are nobody else's trainings.
 DRAWING = {
@@ -167,8 +177,9 @@ DRAWING = {
     "fsdp-dropout": Way(shards=True, dropout=True),
     "ddp-lora": Way(adapters=ADAPTERS, dropout=True),
     "fsdp-bf16-lora": Way(shards=True, precision="bf16", adapters=ADAPTERS, dropout=True),
+    "ddp-lora-compiled": Way(adapters=ADAPTERS, dropout=True, compiled=True),
 }
-SHORT = ("ddp", "fsdp-bf16", "fsdp-dropout")
+SHORT = ("ddp", "fsdp-bf16", "fsdp-dropout", "fsdp-bf16-compiled")
 
 
 def marked(values: Mapping[str, Any], short: tuple[str, ...]) -> list[Any]:

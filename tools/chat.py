@@ -27,7 +27,7 @@ from preference.data.encoding import Encoder
 from preference.data.formats.example import Turn
 from preference.data.templates import RefusedError
 from preference.evaluation.generation import Speaker, answers, open_model
-from preference.model import loading
+from preference.model import directories
 from preference.runtime import devices
 from preference.store import examples
 
@@ -69,7 +69,7 @@ def questions() -> Iterator[str]:
 
 def encoder(directory: Path, args: Namespace, settings: Data) -> Encoder:
     """What lays out a dialogue for a model."""
-    loaded = tokens.load(loading.tokenizer_of(directory))
+    loaded = tokens.load(directories.tokenizer_of(directory))
     template = args.template or ("chat" if loaded.chat_template else "hh")
     if not (args.template or args.model) and PREPARED.exists():
         template = examples.read(PREPARED).template
@@ -107,7 +107,7 @@ def main(args: Namespace) -> None:
         raise InputError(f"{POLICY}: no such directory; run dvc repro, or name a --model")
     settings = params.load()
     accelerator = devices.accelerator(settings)
-    directory = loading.locate_pinned(args.model or str(POLICY), "--model")
+    directory = directories.locate_pinned(args.model or str(POLICY), "--model")
     speaker = open_model(directory, accelerator.device)
     laid_out = encoder(directory, args, settings.data)
     speaker = speaker.in_layout(laid_out.template.name, laid_out.end)
@@ -135,4 +135,6 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     # It writes nothing, so others may go on beside it.
-    stage.run(main, arguments=arguments, network=lambda args: loading.on_hub(args.model), lock=None)
+    stage.run(
+        main, arguments=arguments, network=lambda args: directories.on_hub(args.model), lock=None
+    )

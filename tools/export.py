@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from preference.core import stage
 from preference.core.errors import InputError
 from preference.core.files import replacing
-from preference.model import loading
+from preference.model import directories, loading
 from preference.store import checksums
 from preference.store.text import write_text
 from tools import to_gguf
@@ -50,13 +50,13 @@ def write(directory: Path, to: Path, kind: str, dtype: str) -> None:
     """
     model = loading.load(directory)
     require_range(model, dtype, directory)
-    source = loading.tokenizer_of(directory)
+    source = directories.tokenizer_of(directory)
     if kind == "gguf":
         name = directory.resolve().name
         to_gguf.write(model, source, to / f"{name}-{dtype}.gguf", name, dtype)
         return
     model.to(DTYPES[dtype]).save_pretrained(to)
-    for pattern in loading.TOKENIZER_FILES:
+    for pattern in directories.TOKENIZER_FILES:
         for file in source.glob(pattern):
             shutil.copyfile(file, to / file.name)
 
@@ -95,4 +95,6 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     # It reads what stages write when they are done, so others may go on beside it.
-    stage.run(main, arguments=arguments, network=lambda args: loading.on_hub(args.model), lock=None)
+    stage.run(
+        main, arguments=arguments, network=lambda args: directories.on_hub(args.model), lock=None
+    )

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 
 from preference.core import stage
 from preference.core.errors import InputError
-from preference.model import adapters, loading, saving
+from preference.model import adapters, directories, loading, saving
 from preference.store import checksums
 from tools.policy import located, require_new, show
 
@@ -33,4 +33,6 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     # It reads what stages write when they are done, so others may go on beside it.
-    stage.run(main, arguments=arguments, network=lambda args: loading.on_hub(args.model), lock=None)
+    stage.run(
+        main, arguments=arguments, network=lambda args: directories.on_hub(args.model), lock=None
+    )

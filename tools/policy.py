@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from preference.core.errors import InputError, first_line
-from preference.model import adapters, loading, saving
-from preference.model.loading import MODEL_FILES, TOKENIZER_FILES
+from preference.model import adapters, directories, loading, saving
+from preference.model.directories import MODEL_FILES, TOKENIZER_FILES
 from preference.model.weights import read_object
 from preference.store import checksums
 
@@ -69,7 +69,7 @@ def located(model: str | None) -> Path:
     """
     if not model and not POLICY.is_dir():
         raise InputError(f"{POLICY}: no such directory; run make repro, or name another MODEL")
-    return loading.locate_pinned(model or str(POLICY), "--model")
+    return directories.locate_pinned(model or str(POLICY), "--model")
 
 
 def require_new(to: str) -> Path:

@@ -139,10 +139,17 @@ class Runtime(Section):
     tokens_per_batch: Count | None = None
     workers: Count | None = None
     gradient_checkpointing: bool = False
+    compile: bool = False
     checkpoint_minutes: NonNegative | None = 5
     deterministic: bool = False
     trackers: list[Tracker] = Field(default=[])
     shortcuts: bool = True
+
+    @model_validator(mode="after")
+    def _what_is_compiled_is_tried(self) -> "Runtime":
+        if self.compile and not self.shortcuts:
+            raise ValueError("compile is a shortcut: set shortcuts to true, or compile to false")
+        return self
 
 
 class Params(Section):

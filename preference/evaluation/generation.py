@@ -18,7 +18,7 @@ from transformers import (
 from preference.core.errors import InputError
 from preference.data import tokens
 from preference.data.formats.hh import first_turn, settled
-from preference.model import checks, loading
+from preference.model import checks, directories, loading
 from preference.store import checksums
 from preference.store.examples import Ragged
 
@@ -61,7 +61,7 @@ def open_model(
     """
     checksums.require_undamaged(directory)
     model = loading.load(directory).to(device).eval()
-    loaded = tokens.load(loading.tokenizer_of(directory))
+    loaded = tokens.load(directories.tokenizer_of(directory))
     return Speaker(model, loaded.tokenizer, (loaded.eos_id,)).in_layout(template, end)
 
 

@@ -15,7 +15,7 @@ from preference.core.files import replacing
 from preference.core.optimization import RANDOM_WEIGHTS
 from preference.core.params import Model, Scratch
 from preference.core.paths import located
-from preference.model import checks, gguf, loading, tokenizer
+from preference.model import checks, directories, gguf, loading, tokenizer
 from preference.store import checksums
 from preference.store.text import write_json
 
@@ -41,7 +41,7 @@ def create_base(
     path = located(model.base)
     scratch, file = model.base == "scratch", path.suffix == gguf.SUFFIX and not path.is_dir()
     if not (scratch or file):
-        path = loading.locate(
+        path = directories.locate(
             model.base, model.revision, "params.yaml: model.base", "model.revision"
         )
     with replacing(out) as temporary:
@@ -59,16 +59,16 @@ def create_base(
             _from_directory(path, seed if local or random else None, random, temporary)
             name = f"{model.base}@{model.revision}{RANDOM_WEIGHTS * random}"
             if local:
-                name = loading.described(path, random=random)
+                name = directories.described(path, random=random)
         tokenizer.set_chat_template(temporary, template)
         # Every model that is trained from this one says so.
-        write_json(temporary / loading.ORIGIN, {"base_model": name})
+        write_json(temporary / directories.ORIGIN, {"base_model": name})
         checksums.seal(temporary)
 
 
 def _from_directory(directory: Path, seed: int | None, random: bool, out: Path) -> None:
     """Take over a model, or an adapter merged into its base; see `loading.load`."""
-    base = loading.parts(directory)[-1]
+    base = directories.parts(directory)[-1]
     if random and base != directory:
         raise InputError(
             f"{directory}: an adapter, of which random weights make nothing; set model.weights to "
@@ -76,7 +76,7 @@ def _from_directory(directory: Path, seed: int | None, random: bool, out: Path) 
         )
     # What is wrong with them takes no time to find: before the weights.
     loading.read_config(base).save_pretrained(out)
-    source = loading.tokenizer_of(directory)
+    source = directories.tokenizer_of(directory)
     fast = tokenizer.take(source, out)
     network = loading.load(directory, seed, ignore_weights=random)
     checks.warn_of_ids(base / "config.json", network.get_input_embeddings().num_embeddings)

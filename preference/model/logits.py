@@ -5,8 +5,9 @@ Here a part of the vocabulary at a time has its logits, in the precision of the 
 the backward pass cannot cheaply keep it computes again.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +15,27 @@ from torch import Tensor, nn
 
 from preference.model import cpu
 
+P = ParamSpec("P")
+R = TypeVar("R")
 CHUNK = 2**26  # logits computed at a time
 KEPT = 2**27  # logits kept for the backward pass; beyond, all are computed again
 MULTIPLE = 64  # tokens are filled up to it: a CPU's products are compiled anew for every size
 
 
-def token_logps(head: nn.Linear, states: Tensor, targets: Tensor) -> Tensor:
+def token_logps(
+    head: nn.Linear, states: Tensor, targets: Tensor, *, compiled: bool = False
+) -> Tensor:
     """Log-probability of each target under the output layer; (tokens,), float32 or better.
 
     Args:
         head: the output layer, (vocabulary, width), with or without a bias.
         states: (tokens, width); the hidden state that predicts each target.
         targets: (tokens,).
+        compiled: let torch compile the passes over the logits.
     """
-    return _TokenLogps.apply(states, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
+    given = states, head.weight, head.bias, targets, compiled
+    found: Tensor = _TokenLogps.apply(*given)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _TokenLogps(torch.autograd.Function):
@@ -35,7 +43,12 @@ class _TokenLogps(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        compiled: bool,
     ) -> Tensor:
         kind = states.device.type
         autocast = torch.is_autocast_enabled(kind)
@@ -54,17 +67,16 @@ class _TokenLogps(torch.autograd.Function):
         with torch.autocast(kind, enabled=False):
             for part in _parts(x, w):
                 logits = F.linear(x, w[part], None if b is None else b[part])
-                normalizers = torch.empty_like(found)
-                for rows in _blocks(logits):
-                    wider = logits[rows].to(wide)
-                    normalizers[rows] = wider.logsumexp(1)
-                    place, inside = _place(targets[rows], part)
-                    found[rows] += wider.gather(1, place).squeeze(1) * inside
-                parts.append(normalizers)
+                log_sum = _run(_log_sum, compiled)
+                parts.append(
+                    torch.cat([log_sum(logits[rows], wide) for rows in _blocks(logits, compiled)])
+                )
+                place, inside = _place(targets, part)
+                found += (logits.gather(1, place).to(wide) * inside).squeeze(1)
                 if keep:
                     kept.append(logits)
         normalizers = torch.stack(parts).logsumexp(0)
-        ctx.kept = kept
+        ctx.kept, ctx.compiled = kept, compiled
         ctx.save_for_backward(x, w, b, targets, normalizers)
         return (found - normalizers)[:tokens]
 
@@ -76,7 +88,7 @@ class _TokenLogps(torch.autograd.Function):
         gradient = F.pad(gradient, (0, len(x) - tokens)).to(normalizers.dtype)
         # Each is overwritten with its gradient; a second backward pass computes them again.
         kept, ctx.kept = ctx.kept, []
-        for_states, for_weight, for_bias, _ = ctx.needs_input_grad
+        for_states, for_weight, for_bias, *_ = ctx.needs_input_grad
         states = torch.zeros_like(x, dtype=normalizers.dtype) if for_states else None
         weight = (
             torch.empty_like(w, dtype=ctx.dtypes[1]) if for_weight and ctx.weight is None else None
@@ -84,12 +96,7 @@ class _TokenLogps(torch.autograd.Function):
         bias = torch.empty_like(b, dtype=normalizers.dtype) if for_bias else None
         for number, part in enumerate(_parts(x, w)):
             logits = kept[number] if kept else F.linear(x, w[part], None if b is None else b[part])
-            for rows in _blocks(logits):
-                softmax = (logits[rows].to(normalizers.dtype) - normalizers[rows, None]).exp_()
-                scale = -gradient[rows, None]
-                place, inside = _place(targets[rows], part)
-                softmax.scatter_add_(1, place, -inside[:, None].to(softmax.dtype))
-                logits[rows] = softmax.mul_(scale)
+            _differentiate(logits, targets, part, normalizers, gradient, ctx.compiled)
             if states is not None:
                 states += logits @ w[part]
             if for_weight:
@@ -105,7 +112,44 @@ class _TokenLogps(torch.autograd.Function):
             weight,
             None if bias is None else bias.to(ctx.dtypes[1]),
             None,
+            None,
         )
+
+
+def _differentiate(
+    logits: Tensor,
+    targets: Tensor,
+    part: slice,
+    normalizers: Tensor,
+    gradient: Tensor,
+    compiled: bool,
+) -> None:
+    """Overwrite the logits of a part of the vocabulary with their gradient."""
+    place, inside = _place(targets, part)
+    normalizers, scale = normalizers[:, None], -gradient[:, None]
+    wide = logits.gather(1, place).to(normalizers.dtype)
+    at_target = ((wide - normalizers).exp_() - 1).mul_(scale).to(logits.dtype)
+    scaled_softmax = _run(_scaled_softmax, compiled)
+    for rows in _blocks(logits, compiled):
+        scaled_softmax(logits[rows], normalizers[rows], scale[rows])
+    logits.scatter_(1, place, torch.where(inside, at_target, logits.gather(1, place)))
+
+
+def _log_sum(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    return logits.to(dtype).logsumexp(1)
+
+
+def _scaled_softmax(logits: Tensor, normalizers: Tensor, scale: Tensor) -> None:
+    logits.copy_((logits.to(normalizers.dtype) - normalizers).exp_().mul_(scale))
+
+
+def _run(function: Callable[P, R], compiled: bool) -> Callable[P, R]:
+    return _compiled(function) if compiled else function
+
+
+@cache
+def _compiled(function: Any) -> Any:
+    return torch.compile(function, dynamic=True)
 
 
 def _parts(x: Tensor, w: Tensor) -> Iterator[slice]:
@@ -114,17 +158,18 @@ def _parts(x: Tensor, w: Tensor) -> Iterator[slice]:
     return _slices(len(w), min(cpu.WIDTH, width) if x.device.type == "cpu" else width)
 
 
-def _blocks(logits: Tensor) -> Iterator[slice]:
-    """Rows of a part, few enough for the cache on a CPU."""
+def _blocks(logits: Tensor, compiled: bool) -> Iterator[slice]:
+    """Rows of a part, few enough for a CPU's cache; compiled, nothing of them is written there."""
     rows, width = logits.shape
-    return _slices(rows, cpu.BLOCK // width if logits.device.type == "cpu" else rows)
+    few = logits.device.type == "cpu" and not compiled
+    return _slices(rows, cpu.BLOCK // width if few else rows)
 
 
 def _place(targets: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-    """Where targets stand in a part of the vocabulary, (tokens, 1), and which do, (tokens,)."""
-    place = targets - part.start
+    """Where targets stand in a part of the vocabulary, and which do; both (tokens, 1)."""
+    place = targets[:, None] - part.start
     inside = (place >= 0) & (place < part.stop - part.start)
-    return place.clamp(0, part.stop - part.start - 1)[:, None], inside
+    return place.clamp(0, part.stop - part.start - 1), inside
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_bitsandbytes_available
 
 from preference.core.errors import InputError, one_line
 from preference.core.optimization import Lora
-from preference.model import adapters, loading
+from preference.model import adapters, directories, loading
 from preference.model.probe import AUTOCAST
 from preference.model.weights import read_object
 from preference.runtime import processes
@@ -61,20 +61,17 @@ def load_quantized(directory: Path, accelerator: Accelerator) -> PreTrainedModel
         bnb_4bit_compute_dtype=AUTOCAST.get(accelerator.mixed_precision, torch.float32),
     )
     try:
-        with loading.heard(directory):
-            return AutoModelForCausalLM.from_pretrained(
-                directory,
-                dtype=torch.float32,
-                quantization_config=quantized,
-                device_map={"": accelerator.device},
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+        model: PreTrainedModel = loading.from_files(
+            directory,
+            dtype=torch.float32,
+            quantization_config=quantized,
+            device_map={"": accelerator.device},
+        )
     except loading.UNREADABLE as error:
         raise InputError(
             f"{directory}: cannot be loaded in 4 bits ({one_line(error)}); set quantize to null"
         ) from None
+    return model
 
 
 def inject(
@@ -186,7 +183,7 @@ def save(
     settings = read_object(config) | {"base_model_name_or_path": came_from.as_posix()}
     # Sets come in any order.
     write_json(config, {k: sorted(v) if isinstance(v, list) else v for k, v in settings.items()})
-    origin, record = came_from / loading.ORIGIN, came_from / checksums.NAME
+    origin, record = came_from / directories.ORIGIN, came_from / checksums.NAME
     if origin.exists() and record.exists():
         known = read_object(origin) | {adapters.TRAINED_ON: checksums.of_file(record)}
-        write_json(out / loading.ORIGIN, known)
+        write_json(out / directories.ORIGIN, known)

@@ -7,7 +7,7 @@ everywhere alike, and a cap at 30 does nothing to logits of 0.1. A trial enlarge
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from preference.core.errors import first_line
 from preference.model import batches, enlarging
 from preference.model.batches import Batch, Layout
+from preference.model.compiled import Layer
 from preference.runtime import processes
 from preference.store.examples import Examples, Ragged
 from preference.store.index import Index
@@ -40,6 +41,7 @@ ROWS: dict[Layout, str] = {
     "packed": "packed rows",
 }
 OUTPUT = "output layer at scored positions only"
+COMPILED = "compiled layers"
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,16 @@ class Abilities:
         layout: how rows are laid out; responses share their prompt in all but `plain`.
         bare_output: its logits are the output layer of the base model's hidden states and no
             more, so they can be had for the scored positions alone.
+        compiled: its layers run compiled (see `compiled`).
     """
 
     layout: Layout
     bare_output: bool
+    compiled: bool = False
 
     def __str__(self) -> str:
-        return f"{ROWS[self.layout]}, {OUTPUT if self.bare_output else 'all logits'}"
+        output = OUTPUT if self.bare_output else "all logits"
+        return f"{ROWS[self.layout]}, {output}" + f", {COMPILED}" * self.compiled
 
 
 PLAIN = Abilities("plain", bare_output=False)
@@ -67,6 +72,7 @@ class Scorer(Protocol):
 
     model: PreTrainedModel
     abilities: Abilities
+    compiled: Sequence[Layer]
 
     def take(self, abilities: Abilities) -> None: ...
 
@@ -101,11 +107,13 @@ def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Ab
         ({"bare_output": True}, short, OUTPUT, "a soft cap, scaled logits?"),
         *(({"layout": x}, full, ROWS[x], "a window, a bias by distance?") for x in layouts),
     ]
+    if scorer.compiled:
+        trials.append(({"compiled": True}, full, COMPILED, "an error of the compiler?"))
     try:
         with _evaluating(scorer), enlarging.enlarged(scorer.model, scorer.outputs):
             for change, texts, label, guess in trials:
-                if granted.layout != "plain":
-                    break
+                if "layout" in change and granted.layout != "plain":
+                    continue
                 tried = replace(granted, **change)
                 try:
                     found = _compare(scorer, texts, granted, tried, precision, guess)

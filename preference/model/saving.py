@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from preference.core.files import remove, replacing
-from preference.model import adapters, loading, lora, stored
-from preference.model.loading import ORIGIN, TOKENIZER_FILES
+from preference.model import adapters, directories, loading, lora, stored
+from preference.model.directories import ORIGIN, TOKENIZER_FILES
 from preference.model.scorer import ResponseLogps
 from preference.runtime import processes
 from preference.store import checksums
@@ -60,8 +60,8 @@ def save_whole(model: PreTrainedModel, came_from: Path, out: Path) -> None:
     """
     with replacing(out) as temporary:
         model.save_pretrained(temporary)
-        write_json(temporary / ORIGIN, {"base_model": loading.origin(came_from)})
-        _complete(temporary, loading.tokenizer_of(came_from))
+        write_json(temporary / ORIGIN, {"base_model": directories.origin(came_from)})
+        _complete(temporary, directories.tokenizer_of(came_from))
 
 
 def _complete(directory: Path, came_from: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from transformers import PreTrainedModel
 
 from preference.core.errors import InputError
 from preference.core.optimization import Lora
-from preference.model import checks, layers, loading, lora, probe, shallow
+from preference.model import checks, compiled, directories, layers, loading, lora, probe, shallow
 from preference.model.attention import rows
 from preference.model.batches import Batch
+from preference.model.compiled import Layer
 from preference.model.logits import token_logps
 from preference.model.probe import PLAIN, Abilities
 from preference.runtime import processes
@@ -31,14 +33,20 @@ class ResponseLogps(nn.Module):
 
     Args:
         base_model: which model its training began with, as far as is known.
+        compiled: the model's layers, where they can run compiled.
     """
 
     def __init__(
-        self, model: PreTrainedModel, abilities: Abilities, base_model: str = "unknown"
+        self,
+        model: PreTrainedModel,
+        abilities: Abilities,
+        base_model: str = "unknown",
+        compiled: Sequence[Layer] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.base_model = base_model
+        self.compiled = compiled
         self._attention = model.config._attn_implementation
         # Whose weights are gathered together where they are sharded; else all would be at once.
         self._no_split_modules = layers.names(model)
@@ -50,6 +58,8 @@ class ResponseLogps(nn.Module):
         attention = rows.NAME if abilities.layout == "packed" else self._attention
         if attention != self.model.config._attn_implementation:
             self.model.set_attn_implementation(attention)
+        for layer in self.compiled:
+            layer.on = abilities.compiled
 
     def outputs(self, **inputs: Any) -> Any:
         """The language model's own outputs, also where its weights are divided."""
@@ -64,7 +74,8 @@ class ResponseLogps(nn.Module):
         if self.abilities.bare_output:
             hidden = self.model.base_model(**inputs, use_cache=False).last_hidden_state
             scored = hidden.flatten(0, 1)[batch.predicted_from]
-            logps = token_logps(self.model.get_output_embeddings(), scored, batch.targets)
+            head, fused = self.model.get_output_embeddings(), self.abilities.compiled
+            logps = token_logps(head, scored, batch.targets, compiled=fused)
         else:
             logits = self.model(**inputs, use_cache=False).logits
             scored = logits.flatten(0, 1)[batch.predicted_from]
@@ -133,11 +144,12 @@ def _opened(
         # What is asked of the model after its training is refused before.
         new_tokens = session.params.samples.max_new_tokens
         checks.require_room(model, new_tokens, "samples.max_new_tokens")
+    made = compiled.layers(model) if session.runtime.compile else []
     if session.runtime.gradient_checkpointing:
         layers.checkpoint_gradients(model)
     if sharded:
         layers.widen(model)
-    return ResponseLogps(model, PLAIN, loading.origin(directory))
+    return ResponseLogps(model, PLAIN, directories.origin(directory), made)
 
 
 def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Session) -> Abilities:
@@ -155,6 +167,8 @@ def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Se
 
 def _tried_in_part(directory: Path, longest: int, session: Session) -> Abilities:
     """The same of a model that will have four bits a weight, which cannot be tried in float32."""
+    if not session.runtime.shortcuts:
+        return PLAIN
     try:
         model = shallow.load(directory)
     except InputError as why:
@@ -171,4 +185,7 @@ def _granted(scorer: ResponseLogps, longest: int, name: str, session: Session) -
     if not session.runtime.shortcuts:
         return PLAIN
     found = probe.choose(scorer, longest, name, session.accelerator.mixed_precision)
+    if session.runtime.compile and not found.compiled:
+        why = "see why above" if scorer.compiled else "none of them can be tried"
+        logging.warning("%s: runtime.compile: its layers run as they are: %s", name, why)
     return processes.agreed(session.accelerator, found)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from preference.core.errors import InputError, one_line
 from preference.model import loading
@@ -44,16 +44,9 @@ def load(directory: Path) -> PreTrainedModel:
         raise InputError(f"{directory}: {kept} of its {layers} layers differ, too many to be tried")
     text.num_hidden_layers = kept
     try:
-        with loading.heard(directory):
-            return AutoModelForCausalLM.from_pretrained(
-                directory,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+        model: PreTrainedModel = loading.from_files(directory, config=config, dtype=torch.float32)
     except loading.UNREADABLE as error:
         raise InputError(
             f"{directory}: cannot be cut to {kept} layers ({one_line(error)})"
         ) from None
+    return model

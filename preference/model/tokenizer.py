@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from preference.core.errors import InputError, first_line, one_line
-from preference.model.loading import TOKENIZER_FILES, UNREADABLE
+from preference.model.directories import TOKENIZER_FILES
+from preference.model.loading import UNREADABLE
 from preference.model.weights import read_object
 from preference.store.text import write_json
 

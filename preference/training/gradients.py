@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from preference.model import batches, cpu
 from preference.model.batches import Batch, Layout
-from preference.objectives.objective import SUMS, Task
+from preference.objectives.objective import Task
+from preference.objectives.steps import SUMS
 from preference.runtime import processes
 from preference.runtime.session import Session
 from preference.store.examples import Examples, Ragged

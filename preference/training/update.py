@@ -11,7 +11,8 @@ from preference.core.errors import InputError
 from preference.core.optimization import Optimization
 from preference.model import cpu
 from preference.model.scorer import ResponseLogps
-from preference.objectives.objective import Task, step_metrics
+from preference.objectives.objective import Task
+from preference.objectives.steps import step_metrics
 from preference.runtime import processes
 from preference.runtime.ahead import Numbers
 from preference.runtime.session import Agreement, Session, agreement

@@ -19,7 +19,7 @@ from data_helpers import ROOT, write_params
 from hub_standin import COMMIT, Failure, Hub
 
 from preference.core.params import Model, Scratch
-from preference.model import base, loading
+from preference.model import base, directories
 
 TRAIN = "harmless-base/train.jsonl.gz"
 
@@ -120,7 +120,7 @@ def test_all_well(hub: Hub, tmp_path: Path, files: dict[str, dict[str, bytes]]) 
     assert all(count == 1 for path, count in hub.served.items() if path.startswith("GET /datasets"))
     done = fetch(hub, tmp_path, "fetch_model")
     assert done.returncode == 0, done.stderr
-    assert loading.origin(tmp_path / "models/base") == f"some/model@{COMMIT}"
+    assert directories.origin(tmp_path / "models/base") == f"some/model@{COMMIT}"
 
 
 HEALED = {

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from preference.core.errors import InputError
 from preference.core.params import Model
-from preference.model import adapters, base, loading
+from preference.model import adapters, base, directories, loading
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IDS = torch.arange(12).reshape(2, 6)
@@ -54,8 +54,8 @@ def test_an_adapter_is_merged_into_its_base(
     for name, tensor in weights(found).items():
         torch.testing.assert_close(tensor, expected[name])
     assert not torch.allclose(logits(found), logits(loading.load(tmp_path / "base")), atol=0.01)
-    assert loading.parts(adapter) == [adapter, tmp_path / "base"]
-    assert loading.origin(adapter) == "unknown"
+    assert directories.parts(adapter) == [adapter, tmp_path / "base"]
+    assert directories.origin(adapter) == "unknown"
 
 
 def test_an_adapter_as_base_is_saved_as_a_whole_model(local: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_an_adapter_as_base_is_saved_as_a_whole_model(local: Path, tmp_path: Pat
     assert not list((tmp_path / "out").glob("adapter*"))
     # Without a tokenizer of its own it has its base's.
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (local / "tokenizer.json").read_bytes()
-    assert loading.origin(adapter) == "scratch"
+    assert directories.origin(adapter) == "scratch"
 
 
 @pytest.mark.parametrize(("make", "layer"), [(gpt2, "wte"), (llama, "embed_tokens")])
@@ -152,9 +152,9 @@ def test_a_mapping_to_the_library_itself_asks_for_no_code(saved: Path, tmp_path:
 
 
 def test_a_pinned_base_is_asked_of_the_hub(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not loading.on_hub(str(adapter))
+    assert not directories.on_hub(str(adapter))
     change_json(adapter / adapters.CONFIG, base_model_name_or_path="some/model", revision=COMMIT)
-    assert loading.on_hub(None, str(adapter))
+    assert directories.on_hub(None, str(adapter))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refuse(adapter, f"Hub model some/model at {COMMIT}: cannot be fetched")
 

@@ -28,7 +28,7 @@ from transformers import (
 from preference.core.errors import InputError
 from preference.core.params import Model
 from preference.data import tokens
-from preference.model import base, loading
+from preference.model import base, directories, loading
 from preference.store import checksums
 
 
@@ -182,9 +182,9 @@ def test_the_origin_of_a_directory_tells_no_path(
     for name in (str(local), "~/local", "../local"):
         base.create_base(Model(base=name, revision=None), 1, tmp_path / "out", [])
         digest = sha256((local / "model.safetensors").read_bytes()).hexdigest()[:12]
-        assert loading.origin(tmp_path / "out") == f"local (sha256 {digest})"
+        assert directories.origin(tmp_path / "out") == f"local (sha256 {digest})"
         base.create_base(Model(base=name, revision=None, weights="random"), 1, tmp_path / "out", [])
-        assert loading.origin(tmp_path / "out") == "local (random weights)"
+        assert directories.origin(tmp_path / "out") == "local (random weights)"
 
 
 def test_a_file_is_no_base(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from preference.core.errors import InputError
 from preference.core.params import Model
 from preference.data import tokens
-from preference.model import base, gguf, loading
+from preference.model import base, directories, gguf, loading
 from preference.store import checksums
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
@@ -141,7 +141,7 @@ def test_a_file_becomes_the_model_and_tokenizer_that_were_written_into_it(
     assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False) == (
         "Hi<|endoftext|>"
     )
-    assert loading.origin(tmp_path / "out").startswith("m.gguf (sha256 ")
+    assert directories.origin(tmp_path / "out").startswith("m.gguf (sha256 ")
     assert checksums.differing(tmp_path / "out") == []
 
 

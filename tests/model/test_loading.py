@@ -244,24 +244,3 @@ def test_an_old_checkpoint_from_the_hub_is_read(prefix: str, tmp_path: Path) -> 
     found = loading.load(tmp_path)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], tensor), name
-
-
-def test_in_a_copy_for_experiments_models_are_its_own_or_the_projects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = tmp_path / "project"
-    copy = project / ".dvc/tmp/exps/standalone/tmp1"
-    for file in ("project/models/policy/2", "project/own/1", "beside/1"):
-        (tmp_path / file).parent.mkdir(parents=True)
-        (tmp_path / file).touch()
-    (copy / "models/policy").mkdir(parents=True)
-    monkeypatch.chdir(copy)
-    # What the pipeline made here is another model than what it made there.
-    assert loading.locate_pinned("models/policy", "--policy") == Path("models/policy")
-    for name in ("own", "../beside"):
-        assert loading.locate_pinned(name, "--policy") == project / name
-        assert loading.locate(name, None, "model.base", "model.revision") == project / name
-    assert not loading.on_hub("own", "../beside", "models/policy", None)
-    assert loading.on_hub("own", "someone/model@" + "0" * 40)
-    with pytest.raises(InputError, match=r"'\.\./none' is no directory with config and tokenizer"):
-        loading.locate_pinned("../none", "--policy")

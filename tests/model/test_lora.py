@@ -23,7 +23,7 @@ from transformers import PreTrainedModel as Model
 from preference.core.errors import InputError
 from preference.core.optimization import Lora
 from preference.losses import named
-from preference.model import batches, layers, loading, lora, saving
+from preference.model import batches, directories, layers, loading, lora, saving
 from preference.model.batches import Layout
 from preference.model.probe import PLAIN, Abilities
 from preference.model.scorer import ResponseLogps, open_model
@@ -320,7 +320,7 @@ def trained() -> Model:
     """A model with adapters, its base at models/sft, sealed as a stage leaves it."""
     base = Path("models/sft")
     naive.llama(1).save_pretrained(base)
-    (base / loading.ORIGIN).write_text('{"base_model": "scratch"}')
+    (base / directories.ORIGIN).write_text('{"base_model": "scratch"}')
     checksums.seal(base)
     session = sessions.make()
     model = loading.load(base)
@@ -347,7 +347,7 @@ def test_an_adapter_alone_is_saved_and_merged_where_it_is_loaded(
     found = logps(merged, PLAIN)
     torch.testing.assert_close(found, logps(trained, PLAIN), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(found, logps(loading.load(Path("models/sft")), PLAIN), rtol=0.05)
-    assert loading.origin(policy) == loading.origin(Path("models/whole")) == "scratch"
+    assert directories.origin(policy) == directories.origin(Path("models/whole")) == "scratch"
 
 
 def test_an_adapter_names_no_place_of_this_machine(trained: Model, tmp_path: Path) -> None:
@@ -370,15 +370,15 @@ def test_its_base_is_found_wherever_the_project_is(
     (tmp_path / "project").mkdir()
     Path("moved").rename(tmp_path / "project/models")
     policy = tmp_path / "project/models/policy"
-    assert loading.base_of(policy) == tmp_path / "project/models/sft"
+    assert directories.base_of(policy) == tmp_path / "project/models/sft"
     torch.testing.assert_close(logps(loading.load(policy), PLAIN), expected)
-    assert not loading.on_hub(str(policy))
+    assert not directories.on_hub(str(policy))
     # Another one of the same name, as in a project that is evaluating it, is passed over.
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     naive.llama(3).save_pretrained("models/sft")
     checksums.seal(Path("models/sft"))
-    assert loading.base_of(policy) == tmp_path / "project/models/sft"
+    assert directories.base_of(policy) == tmp_path / "project/models/sft"
 
 
 def test_another_model_in_the_place_of_its_base_is_refused(trained: Model) -> None:

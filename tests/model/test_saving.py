@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from preference.model import base, loading, saving
+from preference.model import base, directories, loading, saving
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store import checksums
@@ -55,8 +55,8 @@ def test_a_saved_model_says_which_base_its_training_began_with(
 ) -> None:
     save(gpt2(SIZE.vocab_size), scratch, tmp_path / "first")
     save(gpt2(SIZE.vocab_size), tmp_path / "first", tmp_path / "second")
-    assert loading.origin(tmp_path / "second") == loading.origin(scratch) == "scratch"
-    assert loading.origin(saved) == "unknown"
+    assert directories.origin(tmp_path / "second") == directories.origin(scratch) == "scratch"
+    assert directories.origin(saved) == "unknown"
     # What transformers reads is transformers' own.
     plain = json.loads((saved / "config.json").read_text())
     assert json.loads((tmp_path / "second/config.json").read_text()).keys() == plain.keys()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from settings import Precision, params
 
 from preference.core.errors import InputError
@@ -98,6 +99,16 @@ def test_on_cuda_masked_rows_do_not_go_to_cudnn(monkeypatch: pytest.MonkeyPatch)
         torch.backends.cuda.enable_cudnn_sdp(before)
 
 
+def test_a_launch_that_compiles_a_whole_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    AcceleratorState._reset_state(True)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    try:
+        with pytest.raises(InputError, match=r"LAUNCH asks to compile.*set runtime\.compile: true"):
+            devices.accelerator(params("fp32", "cpu"))
+    finally:
+        AcceleratorState._reset_state(True)
+
+
 def test_workers_are_torchs_threads() -> None:
     before = torch.get_num_threads()
     try:
@@ -114,4 +125,5 @@ def test_micro_batches_are_sized_by_device_unless_params_say_so(
     for capabilities, expected in (({}, 1344), ({"amx_tile": True}, 2048)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
         assert devices.tokens_per_batch(Runtime(), accelerator) == expected
+        assert devices.tokens_per_batch(Runtime(compile=True), accelerator) == 4096
     assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77

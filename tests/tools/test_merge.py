@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from preference.core.errors import InputError
 from preference.core.params import Model
-from preference.model import base, loading
+from preference.model import base, directories, loading
 from preference.store import checksums
 from tools import merge
 
@@ -39,7 +39,7 @@ def test_a_merged_adapter_is_a_model_that_the_pipeline_takes(
         file.name: file.stat().st_size for file in Path("whole").iterdir()
     }
     assert checksums.differing(Path("whole")) == []
-    assert loading.origin(Path("whole")) == "scratch"
+    assert directories.origin(Path("whole")) == "scratch"
     found, expected = loading.load(Path("whole")), loading.load(adapter)
     plain = AutoModelForCausalLM.from_pretrained("whole")
     for name, weight in expected.state_dict().items():

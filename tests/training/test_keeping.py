@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from preference.core.optimization import Lora
-from preference.model import loading, lora
+from preference.model import directories, lora
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store import checksums
@@ -84,7 +84,7 @@ def test_of_adapters_the_best_one_is_kept() -> None:
     assert checksums.differing(Path("out")) == []
     stored = load_file("out/adapter_model.safetensors")
     assert {float(t.mean()) for name, t in stored.items() if "lora_B" in name} == {2.0}
-    assert loading.base_of(Path("out")) == Path("base")
+    assert directories.base_of(Path("out")) == Path("base")
 
 
 def test_without_an_epoch_the_model_is_what_it_was() -> None:

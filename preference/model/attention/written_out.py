@@ -59,25 +59,28 @@ class _Attention(torch.autograd.Function):
         found = query.new_empty(*query.transpose(1, 2).shape)
         kept: list[Tensor | None] = []
         with _plain_products():
-            for span, (q, k, v, out) in _parts(spans, query, key, value, found.transpose(1, 2)):
+            for span, (*parts, out) in _parts(spans, query, key, value, found.transpose(1, 2)):
+                # Products would make them so, each for itself.
+                q, k, v = (part.contiguous() for part in parts)
                 weights = _weights(q, k, span.bias, scale)
-                out.copy_((weights @ v).view(q.shape))
-                kept.append(weights if span.tokens <= LONG else None)
-        ctx.save_for_backward(query, key, value, *kept)
+                out.copy_((_grouped(weights, k) @ v).view(q.shape))
+                kept += [q, k, v, weights if span.tokens <= LONG else None]
+        ctx.save_for_backward(*kept)
+        ctx.heads = query.shape[1], key.shape[1], value.shape[1]
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
-        for_inputs = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-        parts = _parts(ctx.spans, query, key, value, gradients[0].transpose(1, 2), *for_inputs)
+        (gradient,) = gradients
+        _, tokens, _, width = gradient.shape
+        for_inputs = [gradient.new_empty(1, tokens, n, width).transpose(1, 2) for n in ctx.heads]
+        parts = _parts(ctx.spans, *for_inputs, gradient.transpose(1, 2))
+        kept = zip(*(ctx.saved_tensors[place::4] for place in range(4)), strict=True)
         with _plain_products():
-            for (span, (q, k, v, gradient, *found)), weights in zip(parts, kept, strict=True):
+            for (span, (*found, given)), (q, k, v, weights) in zip(parts, kept, strict=True):
                 had = _weights(q, k, span.bias, ctx.scale) if weights is None else weights
-                gradients = _backward(q, k, v, had, gradient, ctx.scale)
-                for part, given in zip(found, gradients, strict=True):
-                    part.copy_(given.view(part.shape))
+                _backward(q, k, v, had, given, ctx.scale, found)
         return *for_inputs, None, None
 
 
@@ -94,35 +97,44 @@ def _parts(spans: Sequence[Span], *tensors: Tensor) -> Iterator[tuple[Span, tupl
             yield span, part
 
 
-def _grouped(query: Tensor, key: Tensor) -> Tensor:
-    """The queries that share their keys, one after the other: (heads of `key`, ., width)."""
-    heads, tokens, width = query.shape
-    return query.reshape(len(key), heads // len(key) * tokens, width)
+def _grouped(rows: Tensor, key: Tensor) -> Tensor:
+    """Rows of all heads, those that share keys one after the other: (heads of `key`, ., .)."""
+    heads, tokens, width = rows.shape
+    return rows.view(len(key), heads // len(key) * tokens, width)
 
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """softmax(scaling q k^T + bias) of one row, (heads of `key`, queries, tokens)."""
-    heads, tokens, _ = query.shape
+    """softmax(scaling q k^T + bias) of one row, (heads, tokens, tokens)."""
+    heads, tokens, width = query.shape
     if bias is None:
         bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
+    keys = key.float()
     if heads > len(key):
-        bias = bias.repeat(heads // len(key), 1)
-    queries = _grouped(query, key).float()
-    scores = torch.baddbmm(bias.float(), queries, key.float().mT, alpha=scale)
+        # Smaller than the bias would be, once for each of them.
+        keys = keys[:, None].expand(-1, heads // len(key), -1, -1).reshape(heads, tokens, width)
+    scores = torch.baddbmm(bias.float(), query.float(), keys.mT, alpha=scale)
     return scores.softmax(-1).to(query.dtype)
 
 
 def _backward(
-    query: Tensor, key: Tensor, value: Tensor, weights: Tensor, gradient: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients for the query, the key and the value of one row, from that of its output."""
-    query, gradient = _grouped(query, key), _grouped(gradient, key)
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    weights: Tensor,
+    gradient: Tensor,
+    scale: float,
+    found: Sequence[Tensor],
+) -> None:
+    """Write the gradients for one row's query, key and value into `found`."""
+    gradient = _grouped(gradient.contiguous(), key)
+    grouped, weights = _grouped(query, key), _grouped(weights, key)
     for_weights = gradient @ value.mT
     for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
+    for_query, for_key, for_value = found
+    torch.mul((for_scores @ key).view(query.shape), scale, out=for_query)
     # As a batch of one, a transposed factor would be copied: seventeen times as long.
-    for_key = for_scores.mT.squeeze(0) @ query.squeeze(0)
-    for_value = weights.mT.squeeze(0) @ gradient.squeeze(0)
-    return (for_scores @ key).mul_(scale), for_key.mul_(scale), for_value
+    torch.mul((for_scores.mT.squeeze(0) @ grouped.squeeze(0)).view(key.shape), scale, out=for_key)
+    for_value.copy_(weights.mT.squeeze(0) @ gradient.squeeze(0))
 
 
 @contextmanager

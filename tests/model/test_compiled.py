@@ -1,0 +1,176 @@
+"""Compiled layers against the same layers as they are; distributed ones are in test_worlds."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import naive
+import pytest
+import sessions
+import torch
+from scorers import PACKED
+from torch import Tensor
+from torch._dynamo import utils
+from torch._inductor import config as inductor
+from transformers import PreTrainedModel
+
+from preference.core.optimization import Lora
+from preference.model import batches, compiled, layers, lora
+from preference.model.probe import Abilities
+from preference.model.scorer import ResponseLogps, open_model
+from preference.runtime.session import Session
+
+MAKE: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2": naive.gpt2,
+    "llama": partial(naive.llama, layers=5),
+}
+PAIRS = naive.make_pairs(naive.random_texts(12), 30)
+COMPILED = replace(PACKED, compiled=True)
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    torch._dynamo.reset()
+    utils.counters.clear()
+    # Of the library's own calls of what it has deprecated.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def graphs() -> int:
+    """How many were compiled in this process."""
+    return int(utils.counters["stats"]["unique_graphs"])
+
+
+def both(model: PreTrainedModel, *, checkpointing: bool = False) -> ResponseLogps:
+    """A scorer whose layers can run in either way."""
+    made = compiled.layers(model)
+    if checkpointing:
+        layers.checkpoint_gradients(model)
+    return ResponseLogps(model, PACKED, compiled=made)
+
+
+def found(
+    scorer: ResponseLogps, abilities: Abilities, pairs: int, dtype: torch.dtype
+) -> list[Tensor]:
+    """The log-probabilities, and the gradients of all weights."""
+    scorer.take(abilities)
+    batch = batches.make(PAIRS, list(PAIRS.index.pairs[:pairs]), abilities.layout)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        logps = scorer(batch)
+    weights = [weight for weight in scorer.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(logps @ torch.linspace(-1, 2, len(logps)), weights)
+    return [logps.detach(), *gradients]
+
+
+def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """The largest error of a tensor, as a share of its size."""
+    pairs = zip(ours, theirs, strict=True)
+    return max(float((one - other).norm() / other.norm()) for one, other in pairs)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_numbers_and_gradients_are_those_of_the_layers_as_they_are(kind: str) -> None:
+    """In float32 to rounding; in bf16 as near to float32 as the layers come as they are."""
+    scorer = both(MAKE[kind]())
+    for dtype in (torch.float32, torch.bfloat16):
+        before = graphs()
+        for pairs in (6, 12):
+            exact = found(scorer, PACKED, pairs, torch.float32)
+            rounded = distance(found(scorer, PACKED, pairs, dtype), exact)
+            off = distance(found(scorer, COMPILED, pairs, dtype), exact)
+            assert off < max(2e-5, 1.5 * rounded)
+            # Parts of a layer, of all alike and for all sizes, and two passes over the logits.
+            assert 2 < graphs() - before < 8
+
+
+def test_activations_that_are_not_kept_are_computed_again_compiled() -> None:
+    scorer = both(naive.llama(), checkpointing=True)
+    expected = found(scorer, PACKED, 6, torch.float32)
+    assert graphs() == 0
+    assert distance(found(scorer, COMPILED, 6, torch.float32), expected) < 2e-5
+    assert graphs() > 0
+
+
+def test_adapters_are_compiled_with_their_layers() -> None:
+    scorer = both(naive.llama())
+    lora.inject(scorer.model, Lora(r=2), 1, sessions.make().accelerator, "train.lora")
+    # The second matrices begin at 0.
+    for name, weight in scorer.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    expected = found(scorer, PACKED, 6, torch.float32)
+    assert distance(found(scorer, COMPILED, 6, torch.float32), expected) < 2e-5
+    assert graphs() > 0
+
+
+def test_dropout_draws_what_it_draws_otherwise() -> None:
+    scorer = both(naive.gpt2()).train()
+    expected = []
+    for abilities in (PACKED, COMPILED):
+        torch.manual_seed(4)
+        expected.append(found(scorer, abilities, 6, torch.float32))
+    assert distance(expected[1], expected[0]) < 2e-5
+    assert distance(found(scorer, COMPILED, 6, torch.float32), expected[0]) > 0.1
+
+
+def test_text_is_generated_by_the_layers_as_they_are() -> None:
+    expected, scorer = naive.llama(), both(naive.llama())
+    scorer.take(replace(COMPILED, layout="plain"))
+    prompt = torch.tensor([[5, 6, 7]])
+    drawn = [
+        model.generate(prompt, max_new_tokens=12, do_sample=False, pad_token_id=0)
+        for model in (scorer.model, expected)
+    ]
+    assert torch.equal(*drawn)
+    assert graphs() == 0
+
+
+def session(precision: str = "no") -> Session:
+    made = sessions.make(precision=precision)
+    runtime = made.runtime.model_copy(update={"compile": True})
+    made.params = made.params.model_copy(update={"runtime": runtime})
+    return made
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_models_are_opened_compiled_where_that_gives_their_numbers(
+    precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    naive.llama().save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO):
+        assert open_model(tmp_path, PAIRS.longest, session(precision)).abilities == COMPILED
+    assert f"{tmp_path}: packed rows" in caplog.text
+    assert "at scored positions only, compiled layers; the model's own numbers" in caplog.text
+    assert graphs() > 0
+
+
+def test_without_a_compiler_layers_run_as_they_are_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    naive.llama().save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO), inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        scorer = open_model(tmp_path, PAIRS.longest, session())
+    assert scorer.abilities == PACKED
+    assert "not compiled layers: InductorError: InvalidCxxCompiler: No working" in caplog.text
+    assert f"{tmp_path}: runtime.compile: its layers run as they are: see why above" in caplog.text
+    before = graphs()
+    found(scorer, scorer.abilities, 6, torch.float32)
+    assert graphs() == before
+
+
+def test_layers_that_compute_something_else_compiled_are_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(forward: object, **_: object) -> object:
+        return lambda states, *args, **kwargs: forward(1.001 * states, *args, **kwargs)  # type: ignore[operator]
+
+    naive.llama().save_pretrained(tmp_path)
+    monkeypatch.setattr(torch, "compile", wrong)
+    with caplog.at_level(logging.INFO):
+        assert open_model(tmp_path, PAIRS.longest, session()).abilities == PACKED
+    assert "not compiled layers: differ by" in caplog.text
