@@ -46,16 +46,19 @@ class Run:
 
     def once(self, load: Workload) -> dict[str, float]:
         command = [self.system, self.work, str(load.directory), self.precision]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
-            env=workload.environment(
-                tunables=self.system == "this" and self.work != "scoring",
-                keep_freed=bool(self.options.get("allocator")),
-            ),
-            capture_output=True,
-            text=True,
-            check=False,
+        environment = workload.environment(
+            tunables=self.system == "this" and self.work != "scoring",
+            keep_freed=bool(self.options.get("allocator")),
         )
+        # What a run compiles, no other finds.
+        with tempfile.TemporaryDirectory() as cache:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.worker", *command, json.dumps(self.options)],
+                env=environment | {"TORCHINDUCTOR_CACHE_DIR": cache},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -107,7 +107,7 @@ def fit(way: Way, kill: Kill | None = None) -> Trained:
     asked = train(beta=0.5, epochs=2, batch_size=4, dropout=way.dropout, adam_epsilon=1e-3)
     task = named("dpo").task(pairs, naive.score(naive.gpt2(1), pairs), asked, False, 1)
     model = naive.gpt2(2)
-    both = compiled.layers(model) if way.compiled else []
+    both = compiled.layers(model, session.accelerator) if way.compiled else []
     scorer = ResponseLogps(model, replace(PACKED, compiled=way.compiled), compiled=both)
     if way.shards:
         layers.widen(scorer.model)

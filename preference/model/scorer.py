@@ -21,7 +21,7 @@ from preference.model.batches import Batch
 from preference.model.compiled import Layer
 from preference.model.logits import token_logps
 from preference.model.probe import PLAIN, Abilities
-from preference.runtime import processes
+from preference.runtime import devices, processes
 from preference.runtime.session import Session
 from preference.store import checksums
 
@@ -130,8 +130,8 @@ def _opened(
     """A model as it is in its files, on the device if it is to be whole there."""
     accelerator = session.accelerator
     sharded = processes.sharded(accelerator)
-    if sharded:
-        # What was divided before holds itself in circles.
+    if sharded or session.runtime.compile:
+        # What was divided or compiled before holds itself in circles.
         gc.collect()
     if adapters and adapters.quantize:
         model = lora.load_quantized(directory, accelerator)
@@ -144,7 +144,7 @@ def _opened(
         # What is asked of the model after its training is refused before.
         new_tokens = session.params.samples.max_new_tokens
         checks.require_room(model, new_tokens, "samples.max_new_tokens")
-    made = compiled.layers(model) if session.runtime.compile else []
+    made = compiled.layers(model, accelerator) if session.runtime.compile else []
     if session.runtime.gradient_checkpointing:
         layers.checkpoint_gradients(model)
     if sharded:
@@ -185,7 +185,11 @@ def _granted(scorer: ResponseLogps, longest: int, name: str, session: Session) -
     if not session.runtime.shortcuts:
         return PLAIN
     found = probe.choose(scorer, longest, name, session.accelerator.mixed_precision)
+    found = processes.agreed(session.accelerator, found)
     if session.runtime.compile and not found.compiled:
-        why = "see why above" if scorer.compiled else "none of them can be tried"
-        logging.warning("%s: runtime.compile: its layers run as they are: %s", name, why)
-    return processes.agreed(session.accelerator, found)
+        why = ": see why above" if scorer.compiled else ""
+        logging.warning("%s: runtime.compile: its layers run as they are%s", name, why)
+        session.tokens_per_batch = devices.tokens_per_batch(
+            session.runtime.model_copy(update={"compile": False}), session.accelerator
+        )
+    return found

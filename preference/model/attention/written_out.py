@@ -35,12 +35,12 @@ def attention(
 
     Args:
         query: (1, heads, tokens, width); `key` and `value` may have fewer heads, each for as many
-            queries in turn.
+            queries in turn, and values another width.
         spans: the rows, which lie end to end.
         scaling: None stands for the usual 1 / sqrt(width).
 
     Returns:
-        (1, tokens, heads, width).
+        (1, tokens, heads, width of the values).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)
@@ -56,27 +56,28 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float
     ) -> Tensor:
         ctx.spans, ctx.scale = spans, scale
-        found = query.new_empty(*query.transpose(1, 2).shape)
+        found = query.new_empty(*query.transpose(1, 2).shape[:3], value.shape[-1])
         kept: list[Tensor | None] = []
         with _plain_products():
             for span, (*parts, out) in _parts(spans, query, key, value, found.transpose(1, 2)):
                 # Products would make them so, each for itself.
                 q, k, v = (part.contiguous() for part in parts)
                 weights = _weights(q, k, span.bias, scale)
-                out.copy_((_grouped(weights, k) @ v).view(q.shape))
+                out.copy_((_grouped(weights, k) @ v).view(out.shape))
                 kept += [q, k, v, weights if span.tokens <= LONG else None]
         ctx.save_for_backward(*kept)
-        ctx.heads = query.shape[1], key.shape[1], value.shape[1]
+        ctx.shapes = [tensor.transpose(1, 2).shape for tensor in (query, key, value)]
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        _, tokens, _, width = gradient.shape
-        for_inputs = [gradient.new_empty(1, tokens, n, width).transpose(1, 2) for n in ctx.heads]
+        for_inputs = [gradient.new_empty(shape).transpose(1, 2) for shape in ctx.shapes]
         parts = _parts(ctx.spans, *for_inputs, gradient.transpose(1, 2))
-        kept = zip(*(ctx.saved_tensors[place::4] for place in range(4)), strict=True)
+        # Where activations are not kept, this computes them, and can be asked once.
+        saved = ctx.saved_tensors
+        kept = zip(*(saved[place::4] for place in range(4)), strict=True)
         with _plain_products():
             for (span, (*found, given)), (q, k, v, weights) in zip(parts, kept, strict=True):
                 had = _weights(q, k, span.bias, ctx.scale) if weights is None else weights

@@ -13,9 +13,11 @@ from preference.model.attention.packing import Span
 WIDTH = 16
 
 
-def tensors(tokens: int, heads: int, shared: int) -> list[Tensor]:
+def tensors(tokens: int, heads: int, shared: int, width: int = WIDTH) -> list[Tensor]:
+    """A query, a key and a value of this width."""
     torch.manual_seed(0)
-    drawn = (torch.randn(1, tokens, n, WIDTH).transpose(1, 2) for n in (heads, shared, shared))
+    shapes = ((heads, WIDTH), (shared, WIDTH), (shared, width))
+    drawn = (torch.randn(1, tokens, *shape).transpose(1, 2) for shape in shapes)
     return [tensor.bfloat16().requires_grad_() for tensor in drawn]
 
 
@@ -43,13 +45,15 @@ def kernel(given: list[Tensor], spans: list[Span], scale: float) -> Tensor:
 
 
 @pytest.mark.parametrize("long", [16, 6, 4], ids=["kept", "one of them long", "all long"])
-@pytest.mark.parametrize(("heads", "shared"), [(2, 2), (6, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("heads", "shared", "width"), [(2, 2, WIDTH), (6, 2, WIDTH), (3, 1, WIDTH), (4, 2, 8)]
+)
 def test_rows_are_those_of_the_kernel(
-    long: int, heads: int, shared: int, monkeypatch: pytest.MonkeyPatch
+    long: int, heads: int, shared: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(written_out, "LONG", long)
     spans = [Span(5, None), Span(16, two_responses(16)), Span(6, two_responses(6)), Span(5, None)]
-    ours = tensors(32, heads, shared)
+    ours = tensors(32, heads, shared, width)
     theirs = [tensor.detach().double().requires_grad_() for tensor in ours]
     with torch.autocast("cpu", torch.bfloat16):
         out = written_out.attention(ours[0], ours[1], ours[2], spans, 0.7)
@@ -106,6 +110,7 @@ def test_products_of_what_was_bf16_are_exact_and_the_setting_is_put_back() -> No
     q, k, _ = (tensor[0].float() for tensor in tensors(64, 4, 4))
     plain = torch.bmm(q, k.mT)
     with written_out._plain_products():
+        assert products.fp32_precision == "bf16"
         torch.testing.assert_close(torch.bmm(q, k.mT), plain, rtol=1e-6, atol=1e-5)
     with pytest.raises(RuntimeError, match="size"), written_out._plain_products():
         torch.bmm(q, k)
