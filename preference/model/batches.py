@@ -28,10 +28,10 @@ SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding cos
 # Positions that a GPU's pass should have, whatever padding that takes: of fewer, by arithmetic than
 # some 300 (8B) to 4,000 (GPT-2 124M), it is over while the next is launched.
 LEAST = 2048
-PADDING = -1  # segment of the positions that fill a row up
-# Packed rows are filled up to a multiple, and so are large batches of them: a CPU's products are
-# compiled anew for every size, and each that was compiled keeps a megabyte.
-MULTIPLE, WHOLE, LARGE = 16, 64, 1024
+PADDING = -1  # segment of the positions that fill a batch up
+# Packed batches are filled up to a multiple, large ones to another: a CPU's products are compiled
+# anew for every size, and each that was compiled keeps a megabyte.
+SMALL, LARGE, FROM = 16, 64, 1024
 
 
 class _Row(NamedTuple):
@@ -127,10 +127,8 @@ def make(examples: Examples, items: Sequence[np.ndarray] | np.ndarray, layout: L
     lengths = np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows])
     packed = layout == "packed"
     if packed:
-        lengths = _filled(lengths)
-        filling = -int(lengths.sum()) % WHOLE
-        if filling and lengths.sum() >= LARGE:
-            lengths = np.append(lengths, filling)
+        filling = -int(lengths.sum()) % (LARGE if lengths.sum() >= FROM else SMALL)
+        lengths = np.append(lengths, filling) if filling else lengths
     shape = (1, int(lengths.sum())) if packed else (len(rows), int(lengths.max()))
     starts = np.append(0, np.cumsum(lengths)) if packed else np.arange(len(rows)) * shape[1]
     input_ids, position_ids, segments = np.zeros((3, shape[0] * shape[1]), dtype=np.int64)
@@ -181,11 +179,6 @@ def _weights(examples: Examples, responses: np.ndarray, counts: list[int]) -> Te
     return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
-def _filled(lengths: np.ndarray) -> np.ndarray:
-    """Positions that packed rows of these lengths take."""
-    return -(-lengths // MULTIPLE) * MULTIPLE
-
-
 def _rows(examples: Examples, item: np.ndarray, share_prompts: bool) -> Iterator[_Row]:
     prompt = examples.prompts[examples.index.prompt_of[item[0]]]
     responses = [examples.responses[response] for response in item]
@@ -200,7 +193,7 @@ def _rows(examples: Examples, item: np.ndarray, share_prompts: bool) -> Iterator
 def shapes(examples: Examples, items: Ragged, layout: Layout) -> np.ndarray:
     """Rows and longest row of each item, (items, 2), without laying it out.
 
-    Packed, an item counts as one row of all the positions that it takes.
+    Packed, an item counts as one row of all the positions that it takes, without what fills up.
     """
     kept, starts = examples.prompt_tokens[items.values], items.starts
     lengths = kept + examples.responses.lengths[items.values]
@@ -208,8 +201,7 @@ def shapes(examples: Examples, items: Ragged, layout: Layout) -> np.ndarray:
     shared = alike & (layout != "plain")
     joined = np.add.reduceat(lengths - kept, starts) + kept[starts]
     if layout == "packed":
-        apart = np.add.reduceat(_filled(lengths), starts)
-        taken = np.where(shared, _filled(joined), apart)
+        taken = np.where(shared, joined, np.add.reduceat(lengths, starts))
         return np.stack([np.ones_like(taken), taken], axis=1)
     longest = np.maximum.reduceat(lengths, starts)
     return np.stack([np.where(shared, 1, items.lengths), np.where(shared, joined, longest)], axis=1)

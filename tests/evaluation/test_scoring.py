@@ -143,9 +143,9 @@ def test_many_responses_to_a_prompt_are_scored_once_each() -> None:
     examples = naive.make_examples(texts, 30, [(0, 1), (0, 2), (11, 12)])
     expected = naive.score(naive.gpt2(), examples)
     scorer = Mortal(naive.gpt2(), PACKED)
-    found = scoring.score(scorer, examples, sessions.make(16), "test")
+    found = scoring.score(scorer, examples, sessions.make(12), "test")
     np.testing.assert_allclose(found.logps, expected.logps, rtol=1e-5)
     assert found.tokens.tolist() == expected.tokens.tolist()
     assert found.index is examples.index
-    # 8 and 3 responses to the first prompt, 2 to the second; a row is filled up to 16.
+    # 8 and 3 responses to the first prompt, 2 to the second: of 19, 9 and 4 tokens.
     assert scorer.passes == 3

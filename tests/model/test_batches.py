@@ -67,30 +67,34 @@ def test_single_side_and_first_token_without_prompt() -> None:
 def test_packed_rows_by_hand() -> None:
     pairs = naive.make_pairs([([5, 6], [7, 8], [9]), ([3], [4], [2, 1])], 10)
     batch = batches.make(pairs, [BOTH, np.array([3])], "packed")
-    # Each row is filled up to 16 positions.
-    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, *[0] * 11, 3, 2, 1, *[0] * 13]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, *[0] * 11, 0, 1, 2, *[0] * 13]]
-    assert batch.segments.tolist() == [[0, 0, 1, 1, 2, *[-1] * 11, 0, 1, 1, *[-1] * 13]]
-    assert batch.predicted_from.tolist() == [1, 2, 1, 16, 17]
+    # All of them together are filled up to 16 positions.
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 3, 2, 1, *[0] * 8]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2, *[0] * 8]]
+    assert batch.segments.tolist() == [[0, 0, 1, 1, 2, 0, 1, 1, *[-1] * 8]]
+    assert batch.predicted_from.tolist() == [1, 2, 1, 5, 6]
     assert batch.targets.tolist() == [7, 8, 9, 2, 1]
     assert batch.counts.tolist() == [2, 1, 2]
-    assert batch.lengths == batch.model_inputs()["packing"].lengths == (16, 16)
+    assert batch.lengths == batch.model_inputs()["packing"].lengths == (5, 3, 8)
 
 
 def test_large_packed_batches_are_filled_up_as_a_whole() -> None:
     pairs = naive.make_pairs([([5] * 100, [7] * 100, [9] * 37)], 300)
-    for copies, filling in ((4, []), (5, [16]), (8, [])):
+    for copies, filling in ((4, [12]), (5, [31]), (64, [])):
         items = [BOTH] * copies
         batch = batches.make(pairs, items, "packed")
-        assert batch.lengths == (*[240] * copies, *filling)
+        assert batch.lengths == (*[237] * copies, *filling)
         assert batch.input_ids.shape == (1, sum(batch.lengths))
-        assert batch.segments[0, 240 * copies :].tolist() == [-1] * sum(filling)
+        assert batch.segments[0, 237 * copies :].tolist() == [-1] * sum(filling)
     # Nothing that counts sees or predicts from it, and it sees something itself.
     batch = batches.make(pairs, [BOTH] * 5, "packed")
-    assert int(batch.predicted_from.max()) < 240 * 5
+    assert int(batch.predicted_from.max()) < 237 * 5
     *_, last = batch.model_inputs()["packing"].spans
-    assert last.tokens == 16
+    assert last.tokens == 31
     assert all((row == 0).any() for row in last.bias)
+
+
+def filled(positions: int, layout: Layout) -> int:
+    return -(-positions // 16) * 16 if layout == "packed" else positions
 
 
 LAYOUTS = st.sampled_from(get_args(Layout))
@@ -103,7 +107,8 @@ def test_shapes_tell_what_make_lays_out(seed: int, max_length: int, layout: Layo
     responses = [np.add(2 * pair, choices[(pair + seed) % 3]) for pair in range(5)]
     items = Ragged.of(np.concatenate(responses), np.array([len(item) for item in responses]))
     for item, (rows, width) in zip(responses, batches.shapes(pairs, items, layout), strict=True):
-        assert tuple(batches.make(pairs, [item], layout).input_ids.shape) == (rows, width)
+        batch = batches.make(pairs, [item], layout)
+        assert tuple(batch.input_ids.shape) == (rows, filled(width, layout))
 
 
 @given(
@@ -153,8 +158,8 @@ def test_three_responses_share_a_row_where_they_keep_the_same_prompt(layout: Lay
         assert batch.counts.tolist() == [2, 1, 3]
         assert batch.targets.tolist() == [7, 8, 9, 1, 2, 3]
         assert batch.shared == one_row
-        (shape,) = batches.shapes(examples, items, layout)
-        assert tuple(shape) == tuple(batch.input_ids.shape)
+        ((rows, width),) = batches.shapes(examples, items, layout)
+        assert tuple(batch.input_ids.shape) == (rows, filled(width, layout))
     shared = batches.make(naive.make_examples(texts, 10, []), [np.arange(3)], "shared")
     assert shared.position_ids.tolist() == [[0, 1, 2, 3, 2, 2, 3, 4]]
     seen = shared.model_inputs()["attention_mask"][0, 0].int().tolist()

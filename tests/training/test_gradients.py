@@ -64,7 +64,7 @@ def test_measured_micro_batches_take_no_more_than_there_is() -> None:
     expected.leave(expected.make(np.arange(60)))
     scorer, session = ResponseLogps(naive.llama(), PACKED), sessions.make(10**6)
     gradients = Gradients(scorer, sft.task(many), "packed", session)
-    session.meter = Meter(1_000_000)
+    session.meter = Meter(700_000)
     gradients.make_room(0)
     assert session.meter is None
     assert all(parameter.grad is None for parameter in scorer.parameters())
@@ -72,7 +72,7 @@ def test_measured_micro_batches_take_no_more_than_there_is() -> None:
         gradients.leave(gradients.make(np.arange(60)))
     positions = batches.shapes(many, Ragged.even(gradients.task.items), "packed")[:, 1]
     assert session.tokens_per_batch < 0.25 * positions.sum()
-    assert 600_000 < live.most < 1_000_000
+    assert 420_000 < live.most < 700_000
     for one, other in zip(scorer.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
@@ -173,10 +173,10 @@ def of_a_step(tokens: int, *, short: int = 0, shards: bool = False, precision: s
 
 
 def test_of_two_processes_one_is_short_of_memory_and_both_go_on() -> None:
-    alone, runs = of_a_step(10_000), in_two_processes(lambda: of_a_step(10_000, short=150))
+    alone, runs = of_a_step(10_000), in_two_processes(lambda: of_a_step(10_000, short=64))
     for run in runs:
         # Both take less, and the gradient is still that of the whole step.
-        assert run.pop("tokens") <= 150
+        assert run.pop("tokens") <= 64
         assert run.pop("passes") > 2
         run.pop("whole")
         for name, value in run.items():

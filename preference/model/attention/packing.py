@@ -5,9 +5,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from preference.model.attention.varlen import Sequences
+
+# A CPU's products are compiled anew for every size.
+FILLED = 16
 
 
 class Span(NamedTuple):
@@ -15,12 +19,18 @@ class Span(NamedTuple):
 
     Attributes:
         tokens: positions that it takes.
-        bias: (tokens, tokens), float32, what attention adds to the scores: 0 where a position may
-            look, else minus infinity. None where it may look at all before it.
+        bias: float32, what attention adds to the scores: 0 where a position may look, else minus
+            infinity. None where it may look at all before it. (tokens, tokens), filled up to a
+            multiple of `FILLED` by positions that nothing looks at.
     """
 
     tokens: int
     bias: Tensor | None
+
+    @property
+    def filling(self) -> int:
+        """Positions that are lacking to a multiple."""
+        return -self.tokens % FILLED
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,11 @@ class Packing:
 
 def _bias(segments: Tensor) -> Tensor:
     """Where the positions of one row may look, as what is added to its scores."""
+    segments = F.pad(segments, (0, -len(segments) % FILLED), value=-1)
     prompt = int((segments == 0).sum())
     bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
     start = prompt
-    # What fills the row up comes last, and is as a response.
+    # What fills up comes last, and is as a response.
     for end in segments.unique_consecutive(return_counts=True)[1].cumsum(0).tolist():
         if end > prompt:
             bias[start:end, prompt:start] = -torch.inf

@@ -62,7 +62,9 @@ def by_row(
     # Sharding rounds what a layer is given, and float64 has kernels of its own.
     wide = torch.promote_types(query.dtype, torch.float32)
     for span, q, k, v in zip(packing.spans, *rows, strict=True):
-        bias = None if span.bias is None else span.bias.to(wide)
+        bias = None
+        if span.bias is not None:
+            bias = span.bias[: span.tokens, : span.tokens].to(wide)
         out, _ = sdpa_attention_forward(
             module, q, k, v, bias, dropout=dropout, scaling=scaling, is_causal=bias is None
         )

@@ -44,8 +44,8 @@ def plan(segments: np.ndarray, lengths: Sequence[int]) -> Sequences:
     """The sequences of packed rows.
 
     Args:
-        segments: (tokens,); 0 prompt, from 1 on the row's responses, -1 what fills it up, at its
-            end: there it goes with the last response, which does not look ahead.
+        segments: (tokens,); 0 prompt, from 1 on the row's responses, -1 what fills a batch up, as
+            a row by itself.
         lengths: positions of each row.
     """
     tokens = len(segments)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -60,10 +61,10 @@ class _Attention(torch.autograd.Function):
         kept: list[Tensor | None] = []
         with _plain_products():
             for span, (*parts, out) in _parts(spans, query, key, value, found.transpose(1, 2)):
-                # Products would make them so, each for itself.
-                q, k, v = (part.contiguous() for part in parts)
+                q, k, v = (_filled(part, span) for part in parts)
                 weights = _weights(q, k, span.bias, scale)
-                out.copy_((_grouped(weights, k) @ v).view(out.shape))
+                each = torch.bmm(_grouped(weights, k), v).view(len(q), -1, v.shape[-1])
+                out.copy_(each[:, : span.tokens])
                 kept += [q, k, v, weights if span.tokens <= LONG else None]
         ctx.save_for_backward(*kept)
         ctx.shapes = [tensor.transpose(1, 2).shape for tensor in (query, key, value)]
@@ -81,7 +82,7 @@ class _Attention(torch.autograd.Function):
         with _plain_products():
             for (span, (*found, given)), (q, k, v, weights) in zip(parts, kept, strict=True):
                 had = _weights(q, k, span.bias, ctx.scale) if weights is None else weights
-                _backward(q, k, v, had, given, ctx.scale, found)
+                _backward(q, k, v, had, _filled(given, span), ctx.scale, found)
         return *for_inputs, None, None
 
 
@@ -96,6 +97,11 @@ def _parts(spans: Sequence[Span], *tensors: Tensor) -> Iterator[tuple[Span, tupl
         many = len(row[1]) if span.tokens > LONG else 1
         for part in zip(*(tensor.chunk(many) for tensor in row), strict=True):
             yield span, part
+
+
+def _filled(part: Tensor, span: Span) -> Tensor:
+    """Contiguous, as products would make it each for itself, with zeros at the end of each head."""
+    return F.pad(part, (0, 0, 0, span.filling)).contiguous()
 
 
 def _grouped(rows: Tensor, key: Tensor) -> Tensor:
@@ -127,15 +133,19 @@ def _backward(
     found: Sequence[Tensor],
 ) -> None:
     """Write the gradients for one row's query, key and value into `found`."""
-    gradient = _grouped(gradient.contiguous(), key)
-    grouped, weights = _grouped(query, key), _grouped(weights, key)
-    for_weights = gradient @ value.mT
+    gradient, grouped, weights = (_grouped(each, key) for each in (gradient, query, weights))
+    for_weights = torch.bmm(gradient, value.mT)
     for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
     for_query, for_key, for_value = found
-    torch.mul((for_scores @ key).view(query.shape), scale, out=for_query)
-    # As a batch of one, a transposed factor would be copied: seventeen times as long.
-    torch.mul((for_scores.mT.squeeze(0) @ grouped.squeeze(0)).view(key.shape), scale, out=for_key)
-    for_value.copy_(weights.mT.squeeze(0) @ gradient.squeeze(0))
+    tokens = for_query.shape[1]
+    torch.mul(torch.bmm(for_scores, key).view(query.shape)[:, :tokens], scale, out=for_query)
+    torch.mul(_transposed_product(for_scores, grouped)[:, :tokens], scale, out=for_key)
+    for_value.copy_(_transposed_product(weights, gradient)[:, :tokens])
+
+
+def _transposed_product(one: Tensor, other: Tensor) -> Tensor:
+    """As a batch of one, the transposed factor would be copied: seventeen times as long."""
+    return (one[0].mT @ other[0])[None] if len(one) == 1 else torch.bmm(one.mT, other)
 
 
 @contextmanager

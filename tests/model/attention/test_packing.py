@@ -11,7 +11,8 @@ BOTH = np.array([0, 1])  # responses of the first pair
 
 def test_second_response_sees_the_prompt_and_itself() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [BOTH], "packed").model_inputs()["packing"].spans
+    span, _ = batches.make(pairs, [BOTH], "packed").model_inputs()["packing"].spans
+    assert (span.tokens, span.filling) == (7, 9)
     assert set(span.bias.unique().tolist()) == {0, -torch.inf}
     seen = (span.bias == 0).int().tolist()
     assert [row[:8] for row in seen[:7]] == [
@@ -29,5 +30,5 @@ def test_second_response_sees_the_prompt_and_itself() -> None:
 
 def test_single_responses_need_no_bias() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
-    (span,) = batches.make(pairs, [BOTH[:1]], "packed").model_inputs()["packing"].spans
-    assert span == (16, None)
+    spans = batches.make(pairs, [BOTH[:1]], "packed").model_inputs()["packing"].spans
+    assert spans == [(4, None), (12, None)]

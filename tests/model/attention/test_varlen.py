@@ -62,12 +62,12 @@ def planned(batch: Batch) -> varlen.Sequences:
 def test_a_pair_is_two_sequences_by_hand() -> None:
     batch = of_texts([([5, 6], [[7, 8], [9]]), ([3], [[2, 1]])], 10)
     found = planned(batch)
-    # What fills a row up to 16 positions goes with its last response.
-    assert found.cu_q.tolist() == [0, 4, 16, 32]
-    assert found.cu_k.tolist() == [0, 4, 18, 34]
-    assert (found.max_q, found.max_k) == (16, 16)
+    # What fills the batch up to 16 positions comes last, by itself.
+    assert found.cu_q.tolist() == [0, 4, 5, 8, 16]
+    assert found.cu_k.tolist() == [0, 4, 7, 10, 18]
+    assert (found.max_q, found.max_k) == (8, 8)
     assert found.keys is not None
-    assert found.keys.tolist() == [0, 1, 2, 3, 0, 1, *range(4, 16), *range(16, 32)]
+    assert found.keys.tolist() == [0, 1, 2, 3, 0, 1, *range(4, 16)]
     assert {t.dtype for t in (found.cu_q, found.cu_k, found.keys)} == {torch.int32}
 
 
@@ -75,8 +75,8 @@ def test_single_responses_gather_nothing() -> None:
     batch = of_texts([([5, 6], [[7, 8]]), ([3], [[2] * 20])], 30)
     found = planned(batch)
     assert found.keys is None
-    assert found.cu_q.tolist() == found.cu_k.tolist() == [0, 16, 48]
-    assert (found.max_q, found.max_k) == (32, 32)
+    assert found.cu_q.tolist() == found.cu_k.tolist() == [0, 4, 25, 32]
+    assert (found.max_q, found.max_k) == (21, 21)
 
 
 TOKENS = st.lists(st.integers(1, naive.VOCABULARY - 1), min_size=1, max_size=9)

@@ -26,9 +26,9 @@ def causal(tokens: int) -> Tensor:
 
 
 def two_responses(tokens: int) -> Tensor:
-    """The last two positions do not see the two before them."""
-    bias = causal(tokens)
-    bias[-2:, -4:-2] = -torch.inf
+    """The last two positions do not see the two before them; filled up to 16."""
+    bias = causal(-(-tokens // 16) * 16)
+    bias[tokens - 2 :, tokens - 4 : tokens - 2] = -torch.inf
     return bias
 
 
@@ -37,7 +37,12 @@ def kernel(given: list[Tensor], spans: list[Span], scale: float) -> Tensor:
     rows = zip(*(tensor.split([span.tokens for span in spans], 2) for tensor in given), strict=True)
     found = [
         F.scaled_dot_product_attention(
-            q, k, v, (causal(n) if bias is None else bias).double(), scale=scale, enable_gqa=True
+            q,
+            k,
+            v,
+            (causal(n) if bias is None else bias[:n, :n]).double(),
+            scale=scale,
+            enable_gqa=True,
         )
         for (n, bias), (q, k, v) in zip(spans, rows, strict=True)
     ]
@@ -91,17 +96,18 @@ def test_heads_that_cannot_share_their_keys_are_not_mixed() -> None:
         written_out.attention(q, k, v, [Span(6, None)], None)
 
 
-@pytest.mark.parametrize("long", [6, 5])
+@pytest.mark.parametrize("long", [20, 6])
 def test_weights_of_a_long_row_do_not_wait_for_the_backward_pass(
     long: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(written_out, "LONG", long)
-    q, k, v = tensors(11, 2, 2)
-    out = written_out.attention(q, k, v, [Span(6, None), Span(5, None)], 1.0)
+    q, k, v = tensors(26, 2, 2)
+    out = written_out.attention(q, k, v, [Span(6, None), Span(20, None)], 1.0)
     node: Any = out.grad_fn
     saved = [tensor.shape[-1] for tensor in node.saved_tensors if tensor is not None]
-    assert (6 in saved) == (long == 6)
-    assert 5 in saved
+    # Of the heads of a long row each has three tensors of its own.
+    assert saved.count(32) == (long == 20)
+    assert saved.count(16) == 7 + 3 * (long == 6)
 
 
 def test_products_of_what_was_bf16_are_exact_and_the_setting_is_put_back() -> None:
