@@ -182,6 +182,14 @@ def test_four_bits_on_another_device_than_a_gpu_are_refused(tmp_path: Path, devi
     params.load(write_params(tmp_path / "params.yaml", changes | {"runtime.device": "cuda"}))
 
 
+def test_layers_are_compiled_only_where_shortcuts_are_tried(tmp_path: Path) -> None:
+    changes: dict[str, object] = {"runtime.compile": True}
+    assert params.load(write_params(tmp_path / "params.yaml", changes)).runtime.compile
+    changes["runtime.shortcuts"] = False
+    message = refused_params(write_params(tmp_path / "params.yaml", changes))
+    assert "compile is a shortcut: set shortcuts to true, or compile to false" in message
+
+
 def test_heads_must_divide_the_width(tmp_path: Path) -> None:
     message = refused_value(tmp_path, "model.scratch.n_head", 3)
     assert "model.scratch" in message
