@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def test_the_tasks_of_an_array_leave_nothing_to_run(another: Path) -> None:
 
 
 SBATCH = """#!/bin/sh
-# Runs at once what is to be queued.
+# Runs at once what is to be queued, where the terminal's signals do not reach it.
 for option; do
     case $option in
         --output=*) log=${option#*=} ;;
@@ -67,25 +68,63 @@ for option; do
     esac
     last=$option
 done
-sh -c "$last" > "$log" 2>&1
+setsid sh -c "echo \\$\\$ > pid; $last" > "$log" 2>&1 &
+echo "17;cluster"
+wait "$!"
 """
+SCANCEL = """#!/bin/sh
+[ "$1" = 17 ] && kill -TERM "$(cat pid)"
+"""
+
+
+def submitted(module: str, directory: Path) -> subprocess.Popen[str]:
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
+    programs = [str(directory), str(Path(sys.executable).parent), os.environ["PATH"]]
+    python_path = os.pathsep.join([str(directory), str(project.ROOT)])
+    return subprocess.Popen(
+        ["sh", str(LAUNCH / "submit.sh"), "--gpus=8", "-m", module],
+        cwd=directory,
+        env={**os.environ, "PATH": os.pathsep.join(programs), "PYTHONPATH": python_path},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize(("module", "code"), [("stages.prepare", 1), ("this", 0)])
 def test_a_stage_as_a_job_that_is_waited_for(module: str, code: int, tmp_path: Path) -> None:
-    (tmp_path / "sbatch").write_text(SBATCH)
-    (tmp_path / "sbatch").chmod(0o755)
-    programs = (
-        f"{tmp_path}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
-    command = ["sh", str(LAUNCH / "submit.sh"), "--gpus=8", "-m", module]
-    environment = {**os.environ, "PATH": programs, "PYTHONPATH": str(project.ROOT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, done.stderr
+    job = submitted(module, tmp_path)
+    shown, _ = job.communicate(timeout=60)
+    assert job.returncode == code, shown
     assert (tmp_path / "asked").read_text() == "--gpus=8\n"
-    assert ("error: params.yaml" if code else "Beautiful is better than ugly") in done.stdout
+    assert ("error: params.yaml" if code else "Beautiful is better than ugly") in shown
+    assert not list(tmp_path.glob(".job-*"))
+
+
+STOPPABLE = """
+import pathlib, signal, sys, time
+def stop(*_):
+    time.sleep(1)
+    sys.exit("has kept its state")
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path("began").touch()
+time.sleep(60)
+"""
+
+
+def test_a_job_is_cancelled_where_its_stage_is_stopped(tmp_path: Path) -> None:
+    """By Ctrl-C, which all in the terminal get; what the job says at last is shown."""
+    (tmp_path / "stoppable.py").write_text(STOPPABLE)
+    job = submitted("stoppable", tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGINT)
+    shown, _ = job.communicate(timeout=60)
+    assert (job.returncode, shown) == (1, "has kept its state\n")
     assert not list(tmp_path.glob(".job-*"))
 
 

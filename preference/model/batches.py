@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from preference.model.attention import varlen
-from preference.model.attention.packing import Packing
+from preference.model.attention.packing import PADDING, Packing
 from preference.model.attention.varlen import Sequences
 from preference.store.examples import Examples, Ragged
 
@@ -28,7 +28,6 @@ SIMILAR = 0.7  # a micro-batch's shortest row over its longest: more padding cos
 # Positions that a GPU's pass should have, whatever padding that takes: of fewer, by arithmetic than
 # some 300 (8B) to 4,000 (GPT-2 124M), it is over while the next is launched.
 LEAST = 2048
-PADDING = -1  # segment of the positions that fill a batch up
 # Packed batches are filled up to a multiple, large ones to another: a CPU's products are compiled
 # anew for every size, and each that was compiled keeps a megabyte.
 SMALL, LARGE, FROM = 16, 64, 1024
@@ -46,7 +45,7 @@ class Batch:
     Attributes:
         input_ids: (rows, tokens), or (1, tokens) where the rows are packed.
         position_ids: as `input_ids`; go on from the prompt in each response.
-        segments: as `input_ids`; 0 prompt, from 1 on the row's responses, -1 padding.
+        segments: as `input_ids`; 0 prompt, from 1 on the row's responses, or `PADDING`.
         predicted_from: (scored,); flat index of the position that predicts each scored token.
         targets: (scored,); the scored tokens' ids.
         response: (scored,); which response of the batch each scored token belongs to.

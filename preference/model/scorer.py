@@ -186,10 +186,11 @@ def _granted(scorer: ResponseLogps, longest: int, name: str, session: Session) -
         return PLAIN
     found = probe.choose(scorer, longest, name, session.accelerator.mixed_precision)
     found = processes.agreed(session.accelerator, found)
-    if session.runtime.compile and not found.compiled:
+    if found.compiled:
+        session.tokens_per_batch = devices.tokens_per_batch(
+            session.runtime, session.accelerator, compiled=True
+        )
+    elif session.runtime.compile:
         why = ": see why above" if scorer.compiled else ""
         logging.warning("%s: runtime.compile: its layers run as they are%s", name, why)
-        session.tokens_per_batch = devices.tokens_per_batch(
-            session.runtime.model_copy(update={"compile": False}), session.accelerator
-        )
     return found

@@ -196,7 +196,7 @@ def opened(
         determined_by=determined_by,
         inputs=inputs,
     )
-    tokens = devices.tokens_per_batch(settings.runtime, accelerator)
+    tokens = devices.tokens_per_batch(settings.runtime, accelerator, compiled=False)
     cuda = accelerator.device.type == "cuda"
     meter = room.Cuda() if cuda and settings.runtime.tokens_per_batch is None else None
     try:

@@ -140,11 +140,15 @@ def test_models_are_opened_compiled_where_that_gives_their_numbers(
     precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     naive.llama().save_pretrained(tmp_path)
+    opening = session(precision)
     with caplog.at_level(logging.INFO):
-        assert open_model(tmp_path, PAIRS.longest, session(precision)).abilities == COMPILED
+        assert open_model(tmp_path, PAIRS.longest, opening).abilities == COMPILED
     assert f"{tmp_path}: packed rows" in caplog.text
     assert "at scored positions only, compiled layers; the model's own numbers" in caplog.text
     assert graphs() > 0
+    runtime, accelerator = opening.runtime, opening.accelerator
+    sized = devices.tokens_per_batch(runtime, accelerator, compiled=True)
+    assert opening.tokens_per_batch == sized
 
 
 def test_without_a_compiler_layers_run_as_they_are_and_it_is_said(
@@ -157,9 +161,8 @@ def test_without_a_compiler_layers_run_as_they_are_and_it_is_said(
     assert scorer.abilities == PACKED
     assert "torch cannot compile here: InductorError: InvalidCxxCompiler: No work" in caplog.text
     assert f"{tmp_path}: runtime.compile: its layers run as they are" in caplog.text
-    # They need less memory than those of compiled layers would.
-    plain = opening.runtime.model_copy(update={"compile": False})
-    assert opening.tokens_per_batch == devices.tokens_per_batch(plain, opening.accelerator)
+    # Only compiled layers are worth micro-batches of another size.
+    assert opening.tokens_per_batch == sessions.make().tokens_per_batch
 
 
 def test_where_torch_is_told_not_to_compile_nothing_is_said_to_be(

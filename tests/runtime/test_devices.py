@@ -124,6 +124,6 @@ def test_micro_batches_are_sized_by_device_unless_params_say_so(
     accelerator = devices.accelerator(params("fp32", "cpu"))
     for capabilities, expected in (({}, 1344), ({"amx_tile": True}, 2048)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
-        assert devices.tokens_per_batch(Runtime(), accelerator) == expected
-        assert devices.tokens_per_batch(Runtime(compile=True), accelerator) == 4096
-    assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator) == 77
+        assert devices.tokens_per_batch(Runtime(), accelerator, compiled=False) == expected
+        assert devices.tokens_per_batch(Runtime(), accelerator, compiled=True) == 4096
+    assert devices.tokens_per_batch(Runtime(tokens_per_batch=77), accelerator, compiled=True) == 77

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from preference.model.attention.varlen import Sequences
 
+PADDING = -1  # segment of positions that only fill up
 # A CPU's products are compiled anew for every size.
 FILLED = 16
 
@@ -30,7 +31,7 @@ class Span(NamedTuple):
     @property
     def filling(self) -> int:
         """Positions that are lacking to a multiple."""
-        return -self.tokens % FILLED
+        return filling(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Packing:
     """Rows that lie end to end.
 
     Attributes:
-        segments: (tokens,); 0 prompt, from 1 on the row's responses, -1 padding.
+        segments: (tokens,); 0 prompt, from 1 on the row's responses, or `PADDING`.
         lengths: positions that each row takes.
         shared: whether some row holds more than one response.
         sequences: the same for a GPU's kernel, where the device has it.
@@ -58,9 +59,14 @@ class Packing:
         ]
 
 
+def filling(tokens: int) -> int:
+    """Positions that so many lack to a multiple of `FILLED`."""
+    return -tokens % FILLED
+
+
 def _bias(segments: Tensor) -> Tensor:
     """Where the positions of one row may look, as what is added to its scores."""
-    segments = F.pad(segments, (0, -len(segments) % FILLED), value=-1)
+    segments = F.pad(segments, (0, filling(len(segments))), value=PADDING)
     prompt = int((segments == 0).sum())
     bias = torch.full((len(segments),) * 2, -torch.inf, device=segments.device).triu_(1)
     start = prompt

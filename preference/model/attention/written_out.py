@@ -112,15 +112,14 @@ def _grouped(rows: Tensor, key: Tensor) -> Tensor:
 
 def _weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """softmax(scaling q k^T + bias) of one row, (heads, tokens, tokens)."""
-    heads, tokens, width = query.shape
+    tokens = query.shape[1]
     if bias is None:
         bias = torch.full((tokens, tokens), -torch.inf, device=query.device).triu_(1)
-    keys = key.float()
-    if heads > len(key):
-        # Smaller than the bias would be, once for each of them.
-        keys = keys[:, None].expand(-1, heads // len(key), -1, -1).reshape(heads, tokens, width)
-    scores = torch.baddbmm(bias.float(), query.float(), keys.mT, alpha=scale)
-    return scores.softmax(-1).to(query.dtype)
+    products = torch.bmm(_grouped(query.float(), key), key.float().mT)
+    scores = products.view(-1, tokens, tokens)
+    # In place: each pass over a tensor that is new would cost as much as its numbers.
+    torch.add(bias, scores, alpha=scale, out=scores)
+    return torch.softmax(scores, -1, out=scores).to(query.dtype)
 
 
 def _backward(
