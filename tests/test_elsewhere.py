@@ -46,8 +46,8 @@ def outputs(lock: str) -> dict[str, list[object]]:
     return {name: stage["outs"] for name, stage in YAML(typ="safe").load(lock)["stages"].items()}
 
 
-def require_same(place: Path) -> None:
-    """The experiment has what the project comes to with its seed."""
+def require_same(place: Path, base: str) -> None:
+    """The experiment has what the project comes to with its seed; the model is called `base`."""
     (reference,) = project.git(
         place, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{NAME}"
     ).split()
@@ -57,7 +57,7 @@ def require_same(place: Path) -> None:
     assert found == outputs((place / "dvc.lock").read_text())
     assert set(found) == {"fetch-data", "fetch-model"}
     origin = json.loads((place / "models/base/origin.json").read_text())
-    assert origin["base_model"].startswith("my-model (")
+    assert origin["base_model"].startswith(f"{base} (")
 
 
 @pytest.mark.parametrize("fetching", ["plain"], indirect=True)
@@ -65,7 +65,7 @@ def test_beside_the_project_in_a_temporary_copy(fetching: Path) -> None:
     use(fetching, "../mine", "../my-model")
     done = project.run(fetching, "dvc", "exp", "run", "--temp", "-n", NAME, "-S", "seed=7")
     assert done.returncode == 0, done.stdout + done.stderr
-    require_same(fetching)
+    require_same(fetching, "my-model")
 
 
 @pytest.mark.long
@@ -81,7 +81,7 @@ def test_not_in_git_from_the_queue(fetching: Path, tmp_path: Path) -> None:
     ):
         done = project.run(fetching, "dvc", *command, LC_ALL="C")
         assert done.returncode == 0, done.stdout + done.stderr
-    require_same(fetching)
+    require_same(fetching, "own-model")
 
 
 @pytest.mark.long
@@ -96,7 +96,7 @@ def test_both_in_a_sweep(fetching: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     place = Place(copies.copy(repo))
     assert copies.run(repo, NAME, {"seed": 7}, lambda line: None, place).error == ""
     assert "Größe" in (place.directory / ".dvc/config.local").read_text("utf-8")
-    require_same(fetching)
+    require_same(fetching, "Modell für uns")
 
 
 def test_a_copy_never_evaluates_the_policy_of_the_project(another: Path) -> None:

@@ -21,11 +21,12 @@ class Layer:
     """A layer's forward pass, in both forms.
 
     Attributes:
+        module: the layer.
         on: whether the compiled one is taken.
     """
 
     def __init__(self, layer: GradientCheckpointingLayer) -> None:
-        self.on = False
+        self.module, self.on = layer, False
         self._plain = layer.forward
         # Sizes of micro-batches differ: once for all of them, not once for each.
         self._compiled = torch.compile(layer.forward, dynamic=True)

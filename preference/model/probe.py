@@ -7,33 +7,35 @@ everywhere alike, and a cap at 30 does nothing to logits of 0.1. A trial enlarge
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from preference.core.errors import first_line
-from preference.model import batches, enlarging
+from preference.model import differences, enlarging
 from preference.model.batches import Batch, Layout
 from preference.model.compiled import Layer
 from preference.runtime import processes
-from preference.store.examples import Examples, Ragged
-from preference.store.index import Index
+from preference.store.examples import Examples
 
 SHORT = 32  # tokens of a trial that is not about length
-SCORED = 32  # tokens of a response that are looked at, from its first to its last
 # How far rounding may go, as a share of the largest log-probability. In float32 a shortcut has to
 # be the same function: rounding was seen to come to 1e-5, at 80 layers, and windows, caps and
 # biases to 3e-3 at least. Autocast rounds each product to 8 bits (bf16) or 11 (fp16), which came to
 # 0.03 (bf16, 48 layers): there a trial shows that a shortcut works at all.
 ROUNDING = {"no": 5e-5, "bf16": 0.1, "fp16": 0.02}
 TRAINED = 5e-4  # at least, for weights from training: a false alarm would cost what it took
+# The same of gradients, which came to 6e-5 at 30 layers. Those of enlarged layers are chaotic in
+# half precision, where a trial shows that they can be had.
+GRADIENTS = {"no": 1e-3, "bf16": math.inf, "fp16": math.inf}
 AUTOCAST = processes.HALVES
 ROWS: dict[Layout, str] = {
     "plain": "plain rows",
@@ -86,7 +88,9 @@ class _RefusedError(Exception):
 
 
 @torch.no_grad()
-def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Abilities:
+def choose(
+    scorer: Scorer, longest: int, name: str, precision: str = "no", *, gradients: bool = False
+) -> Abilities:
     """Find out which shortcuts are exact for a model, and say so; the scorer stays as it is.
 
     Random tokens are scored with a shortcut, side by side, and without, each response by itself.
@@ -99,10 +103,13 @@ def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Ab
         longest: tokens of the longest sequence that the model will see.
         name: the model's, for the message.
         precision: what autocast will compute in; "no" is float32.
+        gradients: whether those of compiled layers are compared, too.
     """
     granted, largest, refused = PLAIN, 0.0, list[str]()
-    short, full = (_texts(scorer.model, tokens) for tokens in (min(longest, SHORT), longest))
-    layouts = _layouts(scorer.model)
+    short, full = (
+        differences.random_texts(scorer.model, tokens) for tokens in (min(longest, SHORT), longest)
+    )
+    device, layouts = scorer.model.device.type, _layouts(scorer.model)
     trials: list[tuple[dict[str, Any], Examples, str, str]] = [
         ({"bare_output": True}, short, OUTPUT, "a soft cap, scaled logits?"),
         *(({"layout": x}, full, ROWS[x], "a window, a bias by distance?") for x in layouts),
@@ -116,7 +123,12 @@ def choose(scorer: Scorer, longest: int, name: str, precision: str = "no") -> Ab
                     continue
                 tried = replace(granted, **change)
                 try:
-                    found = _compare(scorer, texts, granted, tried, precision, guess)
+                    ways = scorer, texts, granted, tried
+                    apart = partial(differences.of_logps, *ways)
+                    found = _compare(apart, device, precision, ROUNDING, guess)
+                    if tried.compiled and gradients:
+                        apart = partial(differences.of_gradients, *ways)
+                        _compare(apart, device, precision, GRADIENTS, f"in gradients: {guess}")
                     granted, largest = tried, max(largest, found)
                 except _RefusedError as why:
                     refused.append(f"not {label}: {why}")
@@ -142,9 +154,9 @@ def changed(scorer: Scorer, run: Callable[[Batch], Tensor], longest: int, precis
     granted = scorer.abilities
     if granted == PLAIN:
         return ""
-    texts = _texts(scorer.model, min(longest, SHORT))
+    texts = differences.random_texts(scorer.model, min(longest, SHORT))
     with _evaluating(scorer):
-        found = _difference(scorer, run, texts, PLAIN, granted)
+        found = differences.of_logps(scorer, texts, PLAIN, granted, run)
     # Numbers that are not finite are told where they are used.
     return f"differ by {found:.2g}" if found > max(TRAINED, ROUNDING[precision]) else ""
 
@@ -174,14 +186,13 @@ def _evaluating(scorer: Scorer) -> Iterator[None]:
 
 
 def _compare(
-    scorer: Scorer,
-    texts: Examples,
-    trusted: Abilities,
-    tried: Abilities,
+    apart: Callable[[], float],
+    device: str,
     precision: str,
+    limits: Mapping[str, float],
     guess: str,
 ) -> float:
-    """The largest difference in float32, if it and that in the precision in use are rounding.
+    """How far two ways are apart in float32, if they are no more than that and in `precision`.
 
     Raises:
         _RefusedError: they are more, or the model takes no such inputs.
@@ -189,79 +200,15 @@ def _compare(
     found = []
     for kind in dict.fromkeys(["no", precision]):
         dtype = AUTOCAST.get(kind)
-        device = scorer.model.device.type
         try:
             with torch.autocast(device, dtype, cache_enabled=False) if dtype else nullcontext():
-                found.append(_difference(scorer, scorer, texts, trusted, tried))
+                found.append(apart())
         # How models and their attention say that they do not know an argument or a shape.
         except (RuntimeError, TypeError, ValueError) as error:
             if should_reduce_batch_size(error):
                 raise
             raise _RefusedError(first_line(error)) from None
-        if not found[-1] <= ROUNDING[kind]:
+        if not found[-1] <= limits[kind]:
             under = "" if kind == "no" else f" in {kind}"
             raise _RefusedError(f"differ by {found[-1]:.2g}{under} ({guess})")
     return found[0]
-
-
-def _difference(
-    scorer: Scorer,
-    run: Callable[[Batch], Tensor],
-    texts: Examples,
-    trusted: Abilities,
-    tried: Abilities,
-) -> float:
-    """How far the two ways are apart, as a share of the largest log-probability of a token.
-
-    The trusted one takes each response by itself, so that no other can have an influence.
-    """
-    device = scorer.model.device
-    prompts, responses = texts.index.prompt_of, np.arange(len(texts.responses))
-    together = np.split(responses, np.flatnonzero(np.diff(prompts)) + 1)
-
-    def logps(items: list[np.ndarray], abilities: Abilities) -> Tensor:
-        scorer.take(abilities)
-        return run(_by_token(batches.make(texts, items, abilities.layout)).to(device)).float()
-
-    found = logps(together, tried)
-    expected = torch.cat([logps([one], trusted) for one in np.split(responses, len(responses))])
-    return float((found - expected).abs().max() / expected.abs().max())
-
-
-def _by_token(batch: Batch) -> Batch:
-    """The same inputs, with some tokens of each response scored, each as if it were a response."""
-    ends = batch.counts.cumsum(0).tolist()
-    chosen = torch.cat(
-        [
-            torch.linspace(end - count, end - 1, min(count, SCORED)).long()
-            for end, count in zip(ends, batch.counts.tolist(), strict=True)
-        ]
-    )
-    return replace(
-        batch,
-        predicted_from=batch.predicted_from[chosen],
-        targets=batch.targets[chosen],
-        response=torch.arange(len(chosen)),
-        counts=torch.ones(len(chosen), dtype=batch.counts.dtype),
-    )
-
-
-def _texts(model: PreTrainedModel, longest: int) -> Examples:
-    """Random tokens: two short responses to a short prompt, and two to one of half the length."""
-    generator = np.random.default_rng(0)
-    head = model.get_output_embeddings()
-    vocabulary = min(
-        model.get_input_embeddings().num_embeddings, getattr(head, "out_features", 2**31)
-    )
-    half = max(1, longest // 2)
-    short = min(half, 16)
-    prompts, responses = (
-        Ragged.of(generator.integers(vocabulary, size=sum(n), dtype=np.int32), np.array(n))
-        for n in (
-            (max(1, short // 2), max(1, longest - half)),
-            (short, max(1, short // 2), max(1, half // 2), half),
-        )
-    )
-    prompt_of, pairs = np.array([0, 0, 1, 1]), np.array([[0, 1], [2, 3]])
-    index = Index(np.arange(2), prompt_of, pairs, np.full(4, -1), np.ones(4))
-    return Examples(index, prompts, responses, prompts.lengths[prompt_of])

@@ -113,7 +113,7 @@ def open_model(
         abilities, scorer = _tried_in_part(directory, longest, session), opened()
     else:
         scorer = opened()
-        abilities = _looked_at(scorer, directory, longest, session)
+        abilities = _looked_at(scorer, directory, longest, session, to_train)
         if processes.sharded(accelerator):
             # What was divided to be looked at in float32 cannot be divided in another way.
             del scorer
@@ -152,17 +152,19 @@ def _opened(
     return ResponseLogps(model, PLAIN, directories.origin(directory), made)
 
 
-def _looked_at(scorer: ResponseLogps, directory: Path, longest: int, session: Session) -> Abilities:
+def _looked_at(
+    scorer: ResponseLogps, directory: Path, longest: int, session: Session, to_train: bool
+) -> Abilities:
     """The shortcuts that are exact for a model, and refused if it is not sound.
 
-    Sharded weights are divided for it, in float32.
+    Sharded weights are divided for it, in float32, and have gradients only where training has them.
     """
     accelerator = session.accelerator
-    if processes.sharded(accelerator):
+    if sharded := processes.sharded(accelerator):
         scorer = processes.divided(accelerator, scorer, exactly=True)
         register_fsdp_forward_method(scorer, "outputs")
         loading.require_sound(scorer.model, scorer.outputs, directory, processes.whole)
-    return _granted(scorer, longest, str(directory), session)
+    return _granted(scorer, longest, str(directory), session, gradients=to_train and not sharded)
 
 
 def _tried_in_part(directory: Path, longest: int, session: Session) -> Abilities:
@@ -181,10 +183,18 @@ def _tried_in_part(directory: Path, longest: int, session: Session) -> Abilities
     return _granted(ResponseLogps(model, PLAIN), longest, name, session)
 
 
-def _granted(scorer: ResponseLogps, longest: int, name: str, session: Session) -> Abilities:
+def _granted(
+    scorer: ResponseLogps,
+    longest: int,
+    name: str,
+    session: Session,
+    *,
+    gradients: bool = False,
+) -> Abilities:
     if not session.runtime.shortcuts:
         return PLAIN
-    found = probe.choose(scorer, longest, name, session.accelerator.mixed_precision)
+    precision = session.accelerator.mixed_precision
+    found = probe.choose(scorer, longest, name, precision, gradients=gradients)
     found = processes.agreed(session.accelerator, found)
     if found.compiled:
         session.tokens_per_batch = devices.tokens_per_batch(

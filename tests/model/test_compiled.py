@@ -1,6 +1,7 @@
 """Compiled layers against the same layers as they are; distributed ones are in test_worlds."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from transformers import PreTrainedModel
 
 from preference.core.optimization import Lora
 from preference.model import batches, compiled, layers, logits, lora
+from preference.model.compiled import Layer
 from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices
@@ -163,6 +165,49 @@ def test_without_a_compiler_layers_run_as_they_are_and_it_is_said(
     assert f"{tmp_path}: runtime.compile: its layers run as they are" in caplog.text
     # Only compiled layers are worth micro-batches of another size.
     assert opening.tokens_per_batch == sessions.make().tokens_per_batch
+
+
+@pytest.mark.parametrize(
+    ("backward", "why"),
+    [
+        (
+            lambda gradient: gradient / 2,
+            r"differ by 0\.\d+ \(in gradients: an error of the compiler",
+        ),
+        (torch.linalg.inv, "A must be batches of square matrices"),
+    ],
+)
+def test_gradients_that_are_not_the_model_s_are_found_before_it_trains(
+    backward: Callable[[Tensor], Tensor],
+    why: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, value: Tensor) -> Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: object, *gradients: Tensor) -> Tensor:
+            return backward(gradients[0])
+
+    def compile_wrongly(layer: Layer) -> Layer:
+        plain = layer._plain
+        layer._compiled = lambda *args, **kwargs: Wrong.apply(  # type: ignore[no-untyped-call]
+            plain(*args, **kwargs)
+        )
+        return layer
+
+    naive.llama().save_pretrained(tmp_path)
+    made = compiled.layers
+    monkeypatch.setattr(compiled, "layers", lambda *given: [*map(compile_wrongly, made(*given))])
+    with caplog.at_level(logging.INFO):
+        assert open_model(tmp_path, PAIRS.longest, session()).abilities == COMPILED
+        trained = open_model(tmp_path, PAIRS.longest, session(), to_train=True)
+    assert trained.abilities == PACKED
+    assert re.search(rf"not compiled layers: .*{why}", caplog.text)
 
 
 def test_where_torch_is_told_not_to_compile_nothing_is_said_to_be(
