@@ -24,7 +24,7 @@ from preference.core import params
 from preference.core.optimization import Lora
 from preference.losses import task
 from preference.model import lora
-from preference.model.probe import Abilities
+from preference.model.abilities import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.runtime.checkpoints import Checkpoints
 from preference.runtime.session import Session

@@ -5,8 +5,8 @@ import signal
 import torch
 from torch import Tensor
 
+from preference.model.abilities import Abilities
 from preference.model.batches import Batch
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 
 PACKED = Abilities("packed", bare_output=True)

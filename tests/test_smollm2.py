@@ -25,8 +25,8 @@ from preference.data.sources import demo
 from preference.evaluation.scoring import score
 from preference.losses import dpo, named
 from preference.model import base, batches, loading, probe
+from preference.model.abilities import PLAIN, Abilities
 from preference.model.batches import Layout
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.report.analysis import read_curve
 from preference.training import loop
@@ -279,7 +279,7 @@ def test_every_layout_gives_the_models_own_numbers(
 
 def test_the_probe_grants_what_is_exact(directory: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    scorer = ResponseLogps(model, probe.PLAIN)
+    scorer = ResponseLogps(model, PLAIN)
     found = probe.choose(scorer, 128, "smollm2", "no")
     assert (found.layout, found.bare_output) == ("packed", True)
 

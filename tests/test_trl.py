@@ -20,8 +20,8 @@ from trl import DPOConfig, DPOTrainer
 
 from preference.losses import named
 from preference.model import batches
+from preference.model.abilities import Abilities
 from preference.model.batches import Layout
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.objectives.steps import step_metrics
 

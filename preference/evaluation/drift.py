@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from preference.evaluation.generation import Speaker, drawn
 from preference.evaluation.intervals import mean_interval
 from preference.model import batches
-from preference.model.probe import PLAIN
+from preference.model.abilities import PLAIN
 from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples, Ragged
 from preference.store.index import Index

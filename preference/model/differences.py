@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,21 +10,19 @@ from torch.nn.utils import get_total_norm
 from transformers import PreTrainedModel
 
 from preference.model import batches
+from preference.model.abilities import Abilities, Scorer
 from preference.model.batches import Batch
 from preference.store.examples import Examples, Ragged
 from preference.store.index import Index
-
-if TYPE_CHECKING:
-    from preference.model.probe import Abilities, Scorer
 
 SCORED = 32  # tokens of a response that are looked at, from its first to its last
 
 
 def of_logps(
-    scorer: "Scorer",
+    scorer: Scorer,
     texts: Examples,
-    trusted: "Abilities",
-    tried: "Abilities",
+    trusted: Abilities,
+    tried: Abilities,
     run: Callable[[Batch], Tensor] | None = None,
 ) -> float:
     """Log-probabilities: how far they are apart, as a share of the largest one of a token.
@@ -37,7 +34,7 @@ def of_logps(
     """
     device = scorer.model.device
 
-    def logps(items: list[np.ndarray], abilities: "Abilities") -> Tensor:
+    def logps(items: list[np.ndarray], abilities: Abilities) -> Tensor:
         batch = _by_token(_laid_out(scorer, texts, items, abilities))
         return (run or scorer)(batch.to(device)).float()
 
@@ -47,9 +44,7 @@ def of_logps(
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def of_gradients(
-    scorer: "Scorer", texts: Examples, trusted: "Abilities", tried: "Abilities"
-) -> float:
+def of_gradients(scorer: Scorer, texts: Examples, trusted: Abilities, tried: Abilities) -> float:
     """Gradients by the first and the last compiled layer: the same, as a share of their norm.
 
     Those of the layers between go through the same, and would take memory. Where there are none as
@@ -58,7 +53,7 @@ def of_gradients(
     layers = scorer.compiled[0].module, scorer.compiled[-1].module
     weights = [w for layer in layers for w in layer.parameters() if w.requires_grad]
 
-    def gradient(abilities: "Abilities") -> tuple[Tensor, ...]:
+    def gradient(abilities: Abilities) -> tuple[Tensor, ...]:
         batch = _laid_out(scorer, texts, _together(texts), abilities)
         with torch.enable_grad():
             logps = scorer(batch.to(scorer.model.device))
@@ -79,7 +74,7 @@ def _together(texts: Examples) -> list[np.ndarray]:
 
 
 def _laid_out(
-    scorer: "Scorer", texts: Examples, items: list[np.ndarray], abilities: "Abilities"
+    scorer: Scorer, texts: Examples, items: list[np.ndarray], abilities: Abilities
 ) -> Batch:
     """A batch laid out by these shortcuts, by which the scorer goes from here on."""
     scorer.take(abilities)

@@ -8,11 +8,11 @@ everywhere alike, and a cap at 30 does nothing to logits of 0.1. A trial enlarge
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -21,8 +21,8 @@ from transformers import PreTrainedModel
 
 from preference.core.errors import first_line
 from preference.model import differences, enlarging
+from preference.model.abilities import COMPILED, OUTPUT, PLAIN, ROWS, Abilities, Scorer
 from preference.model.batches import Batch, Layout
-from preference.model.compiled import Layer
 from preference.runtime import processes
 from preference.store.examples import Examples
 
@@ -37,50 +37,6 @@ TRAINED = 5e-4  # at least, for weights from training: a false alarm would cost 
 # half precision, where a trial shows that they can be had.
 GRADIENTS = {"no": 1e-3, "bf16": math.inf, "fp16": math.inf}
 AUTOCAST = processes.HALVES
-ROWS: dict[Layout, str] = {
-    "plain": "plain rows",
-    "shared": "shared prompts",
-    "packed": "packed rows",
-}
-OUTPUT = "output layer at scored positions only"
-COMPILED = "compiled layers"
-
-
-@dataclass(frozen=True)
-class Abilities:
-    """Which shortcuts give this model's own numbers (see `choose`).
-
-    Attributes:
-        layout: how rows are laid out; responses share their prompt in all but `plain`.
-        bare_output: its logits are the output layer of the base model's hidden states and no
-            more, so they can be had for the scored positions alone.
-        compiled: its layers run compiled (see `compiled`).
-    """
-
-    layout: Layout
-    bare_output: bool
-    compiled: bool = False
-
-    def __str__(self) -> str:
-        output = OUTPUT if self.bare_output else "all logits"
-        return f"{ROWS[self.layout]}, {output}" + f", {COMPILED}" * self.compiled
-
-
-PLAIN = Abilities("plain", bare_output=False)
-
-
-class Scorer(Protocol):
-    """A `scorer.ResponseLogps`."""
-
-    model: PreTrainedModel
-    abilities: Abilities
-    compiled: Sequence[Layer]
-
-    def take(self, abilities: Abilities) -> None: ...
-
-    def __call__(self, batch: Batch) -> Any: ...
-
-    def outputs(self, **inputs: Any) -> Any: ...
 
 
 class _RefusedError(Exception):
@@ -192,7 +148,7 @@ def _compare(
     limits: Mapping[str, float],
     guess: str,
 ) -> float:
-    """How far two ways are apart in float32, if they are no more than that and in `precision`.
+    """How far two ways are apart in float32, where that and what it is in `precision` is rounding.
 
     Raises:
         _RefusedError: they are more, or the model takes no such inputs.

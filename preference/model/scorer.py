@@ -16,11 +16,11 @@ from transformers import PreTrainedModel
 from preference.core.errors import InputError
 from preference.core.optimization import Lora
 from preference.model import checks, compiled, directories, layers, loading, lora, probe, shallow
+from preference.model.abilities import PLAIN, Abilities
 from preference.model.attention import rows
 from preference.model.batches import Batch
 from preference.model.compiled import Layer
 from preference.model.logits import token_logps
-from preference.model.probe import PLAIN, Abilities
 from preference.runtime import devices, processes
 from preference.runtime.session import Session
 from preference.store import checksums

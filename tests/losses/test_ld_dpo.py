@@ -13,8 +13,8 @@ import torch
 
 from preference.losses import named
 from preference.model import batches
+from preference.model.abilities import Abilities
 from preference.model.batches import Layout
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.objectives.public_length import to_public_length
 

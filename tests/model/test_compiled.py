@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from preference.core.optimization import Lora
 from preference.model import batches, compiled, layers, logits, lora
+from preference.model.abilities import Abilities
 from preference.model.compiled import Layer
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices
 from preference.runtime.session import Session

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from preference.model import batches, cpu
-from preference.model.probe import Abilities
+from preference.model.abilities import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples
 

@@ -11,8 +11,8 @@ from scorers import PACKED
 from torch import Tensor
 
 from preference.model import batches, compiled, differences
+from preference.model.abilities import PLAIN, Abilities
 from preference.model.batches import Batch
-from preference.model.probe import PLAIN, Abilities
 from preference.model.scorer import ResponseLogps
 
 Form = Callable[..., Any]

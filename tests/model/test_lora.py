@@ -24,8 +24,8 @@ from preference.core.errors import InputError
 from preference.core.optimization import Lora
 from preference.losses import named
 from preference.model import batches, directories, layers, loading, lora, saving
+from preference.model.abilities import PLAIN, Abilities
 from preference.model.batches import Layout
-from preference.model.probe import PLAIN, Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime.session import Session
 from preference.store import checksums

@@ -50,8 +50,8 @@ from transformers import (
 from preference.evaluation.metrics import both_ways
 from preference.evaluation.scoring import score
 from preference.model import batches, probe
+from preference.model.abilities import PLAIN, Abilities
 from preference.model.batches import Layout
-from preference.model.probe import PLAIN, Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
 from preference.store.examples import Examples

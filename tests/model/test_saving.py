@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from preference.model import base, directories, loading, saving
-from preference.model.probe import Abilities
+from preference.model.abilities import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store import checksums
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from preference.model import batches
+from preference.model.abilities import Abilities
 from preference.model.batches import Layout
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store.examples import Examples, Ragged
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from preference.core.optimization import Lora
 from preference.model import directories, lora
-from preference.model.probe import Abilities
+from preference.model.abilities import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.store import checksums
 from preference.training.keeping import Keeper

@@ -27,8 +27,8 @@ from preference.core.params import Train
 from preference.losses import named
 from preference.losses.kto import metrics as kto_metrics
 from preference.model import batches, loading
+from preference.model.abilities import Abilities
 from preference.model.batches import Layout
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps, open_model
 from preference.objectives import sft
 from preference.objectives.batch import Batch

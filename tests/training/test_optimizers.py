@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, get_scheduler
 
 from preference.core.errors import InputError
-from preference.model.probe import Abilities
+from preference.model.abilities import Abilities
 from preference.model.scorer import ResponseLogps
 from preference.training import optimizers
 

@@ -20,9 +20,9 @@ from torch.nn.attention import varlen as kernels
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from preference.model import batches
+from preference.model.abilities import Abilities
 from preference.model.attention import packing, rows, varlen
 from preference.model.batches import Batch
-from preference.model.probe import Abilities
 from preference.model.scorer import ResponseLogps
 
 HEADS, GROUPS, WIDTH = 6, 2, 4
