@@ -1,15 +1,33 @@
 """Scorers whose device is small, or whose process ends."""
 
 import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from preference.model.abilities import Abilities
 from preference.model.batches import Batch
+from preference.model.compiled import Layer
 from preference.model.scorer import ResponseLogps
 
 PACKED = Abilities("packed", bare_output=True)
+COMPILED = replace(PACKED, compiled=True)
+
+
+def with_gradient(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
+    """The layer, whose compiled form has the plain one's values and a gradient that is changed."""
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        found: Tensor = layer._plain(*args, **kwargs)
+        if found.requires_grad:
+            found.register_hook(change)
+        return found
+
+    layer._compiled = run
+    return layer
 
 
 class Killed(BaseException):

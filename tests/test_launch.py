@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import project
@@ -114,15 +115,20 @@ time.sleep(60)
 """
 
 
-def test_a_job_is_cancelled_where_its_stage_is_stopped(tmp_path: Path) -> None:
-    """By Ctrl-C, which all in the terminal get; what the job says at last is shown."""
+@pytest.mark.parametrize(
+    ("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)]
+)
+def test_a_job_is_cancelled_where_its_stage_is_stopped(
+    send: Callable[[int, int], None], number: signal.Signals, tmp_path: Path
+) -> None:
+    """Ctrl-C goes to all in the terminal; what the job says at last is shown."""
     (tmp_path / "stoppable.py").write_text(STOPPABLE)
     job = submitted("stoppable", tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "began").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(job.pid, signal.SIGINT)
+    send(job.pid, number)
     shown, _ = job.communicate(timeout=60)
     assert (job.returncode, shown) == (1, "has kept its state\n")
     assert not list(tmp_path.glob(".job-*"))

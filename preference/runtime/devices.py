@@ -111,9 +111,8 @@ def tokens_per_batch(runtime: Runtime, accelerator: Accelerator, *, compiled: bo
 
     On a CPU the products are as fast at 1344 rows as at any number, with a matrix unit at 2048:
     three times as many save a twentieth to a tenth, for three times the memory of activations. Of
-    those compiled layers keep three fifths, and less time goes into other things than products, so
-    that it is worth it.
-    A GPU wants more, and with CUDA it is measured for how many it has memory (see `room`).
+    those compiled layers keep three fifths, and less is left beside the products, so that it is
+    worth it. A GPU wants more; with CUDA it is measured for how many it has memory (see `room`).
     """
     if runtime.tokens_per_batch is not None:
         return runtime.tokens_per_batch

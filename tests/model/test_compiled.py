@@ -4,7 +4,6 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import sessions
 import torch
 from accelerate import Accelerator
-from scorers import PACKED
+from scorers import COMPILED, PACKED, with_gradient
 from torch import Tensor
 from torch._dynamo import config as tracing
 from torch._dynamo import utils
@@ -23,7 +22,6 @@ from transformers import PreTrainedModel
 from preference.core.optimization import Lora
 from preference.model import batches, compiled, layers, logits, lora
 from preference.model.abilities import Abilities
-from preference.model.compiled import Layer
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices
 from preference.runtime.session import Session
@@ -33,7 +31,6 @@ MAKE: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": partial(naive.llama, layers=5),
 }
 PAIRS = naive.make_pairs(naive.random_texts(12), 30)
-COMPILED = replace(PACKED, compiled=True)
 
 
 @pytest.fixture(autouse=True)
@@ -184,25 +181,11 @@ def test_gradients_that_are_not_the_model_s_are_found_before_it_trains(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Wrong(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, value: Tensor) -> Tensor:
-            return value.clone()
-
-        @staticmethod
-        def backward(ctx: object, *gradients: Tensor) -> Tensor:
-            return backward(gradients[0])
-
-    def compile_wrongly(layer: Layer) -> Layer:
-        plain = layer._plain
-        layer._compiled = lambda *args, **kwargs: Wrong.apply(  # type: ignore[no-untyped-call]
-            plain(*args, **kwargs)
-        )
-        return layer
-
     naive.llama().save_pretrained(tmp_path)
     made = compiled.layers
-    monkeypatch.setattr(compiled, "layers", lambda *given: [*map(compile_wrongly, made(*given))])
+    monkeypatch.setattr(
+        compiled, "layers", lambda *given: [with_gradient(x, backward) for x in made(*given)]
+    )
     with caplog.at_level(logging.INFO):
         assert open_model(tmp_path, PAIRS.longest, session()).abilities == COMPILED
         trained = open_model(tmp_path, PAIRS.longest, session(), to_train=True)

@@ -1,54 +1,41 @@
 """Distances between two ways to run a model, against sums by hand."""
 
 from collections.abc import Callable
-from typing import Any
 
 import naive
 import pytest
 import torch
 from accelerate import Accelerator
-from scorers import PACKED
+from scorers import COMPILED, PACKED, with_gradient
 from torch import Tensor
 
 from preference.model import batches, compiled, differences
-from preference.model.abilities import PLAIN, Abilities
+from preference.model.abilities import PLAIN
 from preference.model.batches import Batch
 from preference.model.scorer import ResponseLogps
 
-Form = Callable[..., Any]
-Change = Callable[[Form], Form]
-
-COMPILED = Abilities("packed", bare_output=True, compiled=True)
+Change = Callable[[Tensor], Tensor]
 
 
-class Halved(torch.autograd.Function):
-    """The same value, of which the gradient is half."""
-
-    @staticmethod
-    def forward(ctx: object, value: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        return gradients[0] / 2
+def half(gradient: Tensor) -> Tensor:
+    return gradient / 2
 
 
-def halved(plain: Form) -> Form:
-    return lambda *args, **kwargs: Halved.apply(plain(*args, **kwargs))  # type: ignore[no-untyped-call]
+def same(gradient: Tensor) -> Tensor:
+    return gradient
 
 
-def scorer(first: Change | None = None, last: Change | None = None) -> ResponseLogps:
-    """One with three layers, whose compiled form is the plain one, changed in two of them."""
+def scorer(first: Change = same, last: Change = same) -> ResponseLogps:
+    """One with three layers; compiled, what goes back through two of them is changed."""
     model = naive.llama(layers=3)
-    made = compiled.layers(model, Accelerator(cpu=True))
-    changes = [first, None, last]
-    for layer, change in zip(made, changes, strict=True):
-        layer._compiled = change(layer._plain) if change else layer._plain
+    layers = compiled.layers(model, Accelerator(cpu=True))
+    changes = (first, same, last)
+    made = [with_gradient(layer, change) for layer, change in zip(layers, changes, strict=True)]
     return ResponseLogps(model, PACKED, compiled=made)
 
 
 def test_gradients_are_compared_where_log_probabilities_tell_nothing() -> None:
-    ours = scorer(last=halved)
+    ours = scorer(last=half)
     texts = differences.random_texts(ours.model, 20)
     with torch.no_grad():
         assert differences.of_logps(ours, texts, PACKED, COMPILED) < 1e-5
@@ -59,7 +46,7 @@ def test_gradients_are_compared_where_log_probabilities_tell_nothing() -> None:
 
 
 def test_a_share_of_the_norm_of_both_layers_gradients() -> None:
-    ours = scorer(first=halved)
+    ours = scorer(first=half)
     texts = differences.random_texts(ours.model, 20)
     logps = ours(batches.make(texts, list(texts.index.pairs), "packed"))
     torch.autograd.backward(logps @ torch.tensor([-1.0, 0.0, 1.0, 2.0]))
@@ -72,7 +59,7 @@ def test_a_share_of_the_norm_of_both_layers_gradients() -> None:
 
 
 def test_what_is_not_finite_as_it_is_tells_no_difference() -> None:
-    ours = scorer(last=halved)
+    ours = scorer(last=half)
     torch.nn.init.constant_(ours.model.get_output_embeddings().weight, torch.inf)
     texts = differences.random_texts(ours.model, 20)
     assert differences.of_gradients(ours, texts, PACKED, COMPILED) == 0

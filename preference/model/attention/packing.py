@@ -28,11 +28,6 @@ class Span(NamedTuple):
     tokens: int
     bias: Tensor | None
 
-    @property
-    def filling(self) -> int:
-        """Positions that are lacking to a multiple."""
-        return filling(self.tokens)
-
 
 @dataclass(frozen=True)
 class Packing:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from preference.model.attention.packing import Span
+from preference.model.attention.packing import Span, filling
 
 LONG = 512  # tokens of a row beyond which its weights, (heads, tokens, tokens), are not kept
 
@@ -101,7 +101,7 @@ def _parts(spans: Sequence[Span], *tensors: Tensor) -> Iterator[tuple[Span, tupl
 
 def _filled(part: Tensor, span: Span) -> Tensor:
     """Contiguous, as products would make it each for itself, with zeros at the end of each head."""
-    return F.pad(part, (0, 0, 0, span.filling)).contiguous()
+    return F.pad(part, (0, 0, 0, filling(span.tokens))).contiguous()
 
 
 def _grouped(rows: Tensor, key: Tensor) -> Tensor:

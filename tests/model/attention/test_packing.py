@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from preference.model import batches
+from preference.model.attention import packing
 
 BOTH = np.array([0, 1])  # responses of the first pair
 
@@ -12,7 +13,7 @@ BOTH = np.array([0, 1])  # responses of the first pair
 def test_second_response_sees_the_prompt_and_itself() -> None:
     pairs = naive.make_pairs([([5], [7, 8, 6], [9, 4, 3])], 10)
     span, _ = batches.make(pairs, [BOTH], "packed").model_inputs()["packing"].spans
-    assert (span.tokens, span.filling) == (7, 9)
+    assert (span.tokens, packing.filling(span.tokens)) == (7, 9)
     assert set(span.bias.unique().tolist()) == {0, -torch.inf}
     seen = (span.bias == 0).int().tolist()
     assert [row[:8] for row in seen[:7]] == [
