@@ -45,10 +45,12 @@ def gpt2(seed: int = 0, positions: int = 64) -> PreTrainedModel:
     return GPT2LMHeadModel(config).eval()
 
 
-def llama(seed: int = 0, positions: int = 64, layers: int = 2) -> PreTrainedModel:
+def llama(
+    seed: int = 0, positions: int = 64, layers: int = 2, head_dim: int = 4
+) -> PreTrainedModel:
     """A tiny Llama: rotary positions, grouped keys, untied output layer."""
     torch.manual_seed(seed)
-    size = LLAMA_SIZE | {"num_hidden_layers": layers}
+    size = LLAMA_SIZE | {"num_hidden_layers": layers, "head_dim": head_dim}
     config = LlamaConfig(**size, max_position_embeddings=positions)
     return LlamaForCausalLM(config).eval()
 

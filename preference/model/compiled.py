@@ -5,10 +5,12 @@ Compiled, those that follow one another are one pass. Layers of a kind share wha
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -55,8 +57,7 @@ def layers(model: PreTrainedModel, accelerator: Accelerator) -> list[Layer]:
         logging.warning("runtime.compile: torch cannot compile here: %s", wrong)
     if processes.anywhere(accelerator, bool(wrong)):
         return []
-    # Rows are cut by lengths that are new each time: what they go through is left as it is.
-    AttentionInterface.register(rows.NAME, torch.compiler.disable(rows.by_row))
+    AttentionInterface.register(rows.COMPILED, _attention())
     found = []
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
@@ -65,10 +66,27 @@ def layers(model: PreTrainedModel, accelerator: Accelerator) -> list[Layer]:
     return found
 
 
+def _attention() -> Callable[..., Any]:
+    """Attention of packed rows between what is compiled of a layer.
+
+    Rows are cut by lengths that are new each time: what they go through is left as it is.
+    """
+    by_row = torch.compiler.disable(rows.by_row)
+
+    def attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        # Where rotary positions are in float32: rounded here, it is no pass of its own.
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        return by_row(module, query, key, value, *args, compiled=True, **kwargs)
+
+    return attention
+
+
 def _impossible(accelerator: Accelerator) -> str:
     """Why nothing can be compiled here, if so: found out before others wait for this process."""
 
-    def told(value: torch.Tensor) -> torch.Tensor:
+    def told(value: Tensor) -> Tensor:
         return value + int(torch.compiler.is_compiling())
 
     try:

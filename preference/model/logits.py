@@ -132,7 +132,9 @@ def _differentiate(
     scaled_softmax = _run(_scaled_softmax, compiled)
     for rows in _blocks(logits, compiled):
         scaled_softmax(logits[rows], normalizers[rows], scale[rows])
-    logits.scatter_(1, place, torch.where(inside, at_target, logits.gather(1, place)))
+    found = torch.where(inside, at_target, logits.gather(1, place))
+    # A scatter would copy them all, to and fro.
+    logits[torch.arange(len(place), device=place.device), place[:, 0]] = found[:, 0]
 
 
 def _log_sum(logits: Tensor, dtype: torch.dtype) -> Tensor:

@@ -55,7 +55,8 @@ class ResponseLogps(nn.Module):
     def take(self, abilities: Abilities) -> None:
         """Go by these shortcuts from here on."""
         self.abilities = abilities
-        attention = rows.NAME if abilities.layout == "packed" else self._attention
+        by_row = rows.COMPILED if abilities.compiled else rows.NAME
+        attention = by_row if abilities.layout == "packed" else self._attention
         if attention != self.model.config._attn_implementation:
             self.model.set_attn_implementation(attention)
         for layer in self.compiled:

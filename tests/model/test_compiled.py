@@ -29,6 +29,7 @@ from preference.runtime.session import Session
 MAKE: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": naive.gpt2,
     "llama": partial(naive.llama, layers=5),
+    "llama, attention in C++": partial(naive.llama, layers=5, head_dim=16),
 }
 PAIRS = naive.make_pairs(naive.random_texts(12), 30)
 
@@ -93,7 +94,7 @@ def test_numbers_and_gradients_are_those_of_the_layers_as_they_are(kind: str) ->
 
 
 def test_activations_that_are_not_kept_are_computed_again_compiled() -> None:
-    scorer = both(naive.llama(), checkpointing=True)
+    scorer = both(naive.llama(head_dim=16), checkpointing=True)
     before = graphs()
     expected = found(scorer, PACKED, 6, torch.float32)
     assert graphs() == before
@@ -101,7 +102,7 @@ def test_activations_that_are_not_kept_are_computed_again_compiled() -> None:
     assert graphs() > before
     rounded = found(scorer, PACKED, 6, torch.bfloat16)
     assert distance(found(scorer, COMPILED, 6, torch.bfloat16), rounded) < 0.1
-    kept = found(both(naive.llama()), PACKED, 6, torch.bfloat16)
+    kept = found(both(naive.llama(head_dim=16)), PACKED, 6, torch.bfloat16)
     assert all(torch.equal(one, other) for one, other in zip(rounded, kept, strict=True))
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from preference.model.attention import varlen, written_out
+from preference.model.attention import fused, varlen, written_out
 from preference.model.attention.packing import Packing
 
 NAME = "by_row"
+COMPILED = "by_row_compiled"  # of compiled layers, see `compiled`
 # What a kernel call may be told beside these would change the numbers, and is not known here.
 HARMLESS = ("is_causal", "use_cache", "output_attentions", "output_hidden_states", "position_ids")
 
@@ -27,6 +28,7 @@ def by_row(
     attention_mask: Tensor | None,
     *,
     packing: Packing | None = None,
+    compiled: bool = False,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Scaled dot-product attention of a packed batch.
@@ -35,6 +37,7 @@ def by_row(
         query: (1, heads, tokens, width); `key` and `value` may have fewer heads.
         attention_mask: none; the packing says it all.
         packing: the rows; without it the batch is plain.
+        compiled: by what a C++ compiler makes of it, where it is faster.
 
     Returns:
         (1, tokens, heads, width), and no weights.
@@ -55,7 +58,8 @@ def by_row(
     if packing.sequences is not None and varlen.takes(value) and not dropout:
         return varlen.attention(query, key, value, packing.sequences, scaling), None
     if written_out.takes(value) and not dropout:
-        return written_out.attention(query, key, value, packing.spans, scaling), None
+        way = fused if compiled and fused.takes(query, value) else written_out
+        return way.attention(query, key, value, packing.spans, scaling), None
     found: list[Tensor] = []
     sizes = list(packing.lengths)
     rows = (tensor.split(sizes, dim=2) for tensor in (query, key, value))

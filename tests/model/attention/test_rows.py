@@ -1,5 +1,7 @@
 """Attention row by row; how it scores whole models is in test_scorer."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,8 +72,22 @@ def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize(("width", "way"), [(32, "Fused"), (24, "")])
+def test_compiled_it_is_by_functions_of_cpp_where_they_take_such_heads(
+    width: int, way: str
+) -> None:
+    torch.manual_seed(0)
+    drawn = [torch.randn(1, 2, 5, width).bfloat16().requires_grad_() for _ in range(3)]
+    q, k, v = drawn
+    found, _ = rows.by_row(Heads(), q, k, v, None, packing=one_row(5), compiled=True)
+    assert found.grad_fn is not None
+    assert found.grad_fn.name() == f"_{way}AttentionBackward"
+    dropped, _ = rows.by_row(Heads(), q, k, v, None, packing=one_row(5), compiled=True, dropout=0.5)
+    assert not torch.equal(dropped, found)
+
+
 @pytest.mark.parametrize("asked", [{"sliding_window": 4}, {"softcap": 30.0}])
-def test_attention_of_another_kind_is_refused(asked: dict[str, float]) -> None:
+def test_attention_of_another_kind_is_refused(asked: dict[str, Any]) -> None:
     q, k, v = tensors(3)
     with pytest.raises(NotImplementedError, match=next(iter(asked))):
         rows.by_row(Heads(), q, k, v, None, packing=one_row(3), **asked)

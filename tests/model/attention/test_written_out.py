@@ -4,49 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from attention_cases import WIDTH, errors, tensors, two_responses
 
 from preference.model.attention import written_out
 from preference.model.attention.packing import Span
-
-WIDTH = 16
-
-
-def tensors(tokens: int, heads: int, shared: int, width: int = WIDTH) -> list[Tensor]:
-    """A query, a key and a value of this width."""
-    torch.manual_seed(0)
-    shapes = ((heads, WIDTH), (shared, WIDTH), (shared, width))
-    drawn = (torch.randn(1, tokens, *shape).transpose(1, 2) for shape in shapes)
-    return [tensor.bfloat16().requires_grad_() for tensor in drawn]
-
-
-def causal(tokens: int) -> Tensor:
-    return torch.full((tokens, tokens), -torch.inf).triu_(1)
-
-
-def two_responses(tokens: int) -> Tensor:
-    """The last two positions do not see the two before them; filled up to 16."""
-    bias = causal(-(-tokens // 16) * 16)
-    bias[tokens - 2 :, tokens - 4 : tokens - 2] = -torch.inf
-    return bias
-
-
-def kernel(given: list[Tensor], spans: list[Span], scale: float) -> Tensor:
-    """(1, tokens, heads, width)."""
-    rows = zip(*(tensor.split([span.tokens for span in spans], 2) for tensor in given), strict=True)
-    found = [
-        F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            (causal(n) if bias is None else bias[:n, :n]).double(),
-            scale=scale,
-            enable_gqa=True,
-        )
-        for (n, bias), (q, k, v) in zip(spans, rows, strict=True)
-    ]
-    return torch.cat(found, 2).transpose(1, 2)
 
 
 @pytest.mark.parametrize("long", [16, 6, 4], ids=["kept", "one of them long", "all long"])
@@ -58,19 +19,7 @@ def test_rows_are_those_of_the_kernel(
 ) -> None:
     monkeypatch.setattr(written_out, "LONG", long)
     spans = [Span(5, None), Span(16, two_responses(16)), Span(6, two_responses(6)), Span(5, None)]
-    ours = tensors(32, heads, shared, width)
-    theirs = [tensor.detach().double().requires_grad_() for tensor in ours]
-    with torch.autocast("cpu", torch.bfloat16):
-        out = written_out.attention(ours[0], ours[1], ours[2], spans, 0.7)
-    expected = kernel(theirs, spans, 0.7)
-    assert out.dtype == torch.bfloat16
-    direction = torch.randn(out.shape).bfloat16()
-    found = (out, *torch.autograd.grad(out, ours, direction))
-    known = (expected, *torch.autograd.grad(expected, theirs, direction.double()))
-    for one, other in zip(found, known, strict=True):
-        # bf16 keeps 8 bits, and gradients go through three tensors of it.
-        error = (one.double() - other).norm() / other.norm()
-        assert error < 0.01
+    assert errors(written_out.attention, tensors(32, heads, shared, width), spans) < 0.01
 
 
 def test_the_usual_scale_is_that_of_the_width() -> None:
