@@ -54,6 +54,7 @@ def library() -> CDLL | None:
     if not (apart := _apart(found)) <= ROUNDING:
         logging.warning("attention in C++ is not taken: wrong by %.2g of its values", apart)
         return None
+    logging.info("attention over packed rows is in C++, as torch's operations to %.0e", apart)
     return found
 
 

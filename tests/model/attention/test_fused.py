@@ -1,9 +1,14 @@
 """Attention in C++, against the kernel in float64 row by row."""
 
 import logging
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import CDLL
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,6 +159,36 @@ def test_outputs_between_two_numbers_go_to_the_even_one(attention: Callable[...,
     assert torch.equal(out[0, 1, 0], value[0, 0].float().mean(0).bfloat16())
 
 
+WATCHED = """
+import sys
+from functools import partial
+import pytest
+from preference.model.attention import fused
+fused.compiled = partial(fused.compiled, "-fsanitize=address")
+sys.exit(pytest.main(["-k", "kernel or others or threads", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.long
+def test_it_touches_no_memory_but_its_own(tmp_path: Path) -> None:
+    """These tests again, with the compiler's watch over each read and write."""
+    asked = [os.environ.get("CXX", "g++"), "-print-file-name=libasan.so"]
+    watch = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(watch).is_absolute():
+        pytest.skip("the compiler has no address sanitizer")
+    told = {
+        "LD_PRELOAD": watch,
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own are many
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-c", WATCHED, "-p", "no:cacheprovider", __file__]
+    ran = subprocess.run(
+        command, env=os.environ | told, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "12 passed" in ran.stdout
+
+
 def test_nothing_is_kept_by_the_square_of_a_row() -> None:
     out = fused.attention(*tensors(300, 4, 2), [of(300)], None)
     node: Any = out.grad_fn
@@ -212,8 +247,11 @@ def test_what_a_compiler_got_wrong_is_not_taken(
 
 
 @pytest.mark.usefixtures("_anew")
-def test_trying_it_draws_nothing_from_what_training_draws() -> None:
+def test_it_is_said_and_trying_it_draws_nothing_from_what_training_draws(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     state = torch.get_rng_state()
-    with torch.no_grad():
+    with torch.no_grad(), caplog.at_level(logging.INFO):
         assert fused.library() is not None
+    assert re.search(r"in C\+\+, as torch's operations to [1-5]e-03", caplog.text)
     assert torch.equal(torch.get_rng_state(), state)
