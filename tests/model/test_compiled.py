@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import naive
 import pytest
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel
 from preference.core.optimization import Lora
 from preference.model import batches, compiled, layers, logits, lora
 from preference.model.abilities import Abilities
+from preference.model.attention import fused
 from preference.model.scorer import ResponseLogps, open_model
 from preference.runtime import devices
 from preference.runtime.session import Session
@@ -93,7 +95,24 @@ def test_numbers_and_gradients_are_those_of_the_layers_as_they_are(kind: str) ->
             assert 2 < graphs() - before < 8
 
 
+def test_compiled_layers_have_attention_in_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, calls, attention = both(naive.llama(head_dim=16)), [], fused.attention
+
+    def counted(*given: Any) -> Tensor:
+        calls.append(given)
+        return attention(*given)
+
+    monkeypatch.setattr(fused, "attention", counted)
+    for abilities, dtype in ((PACKED, torch.bfloat16), (COMPILED, torch.float32)):
+        found(scorer, abilities, 6, dtype)
+        assert not calls
+    found(scorer, COMPILED, 6, torch.bfloat16)
+    assert len(calls) == 2
+
+
 def test_activations_that_are_not_kept_are_computed_again_compiled() -> None:
+    # What is tried before attention in C++ is taken is not among them.
+    fused.library.cache_clear()
     scorer = both(naive.llama(head_dim=16), checkpointing=True)
     before = graphs()
     expected = found(scorer, PACKED, 6, torch.float32)

@@ -11,7 +11,6 @@
 constexpr i64 BLOCK = 48;  // queries
 static_assert(BLOCK % TILE == 0 && BLOCK % 2 == 0 && FILLED % LANES == 0);
 
-extern "C" {
 // bf16, (tokens, heads, width): how far tokens and heads are apart; a width lies end to end.
 struct Heads {
   u16 *at;
@@ -31,7 +30,6 @@ struct Rows {
   i64 threads;
   char *scratch;
 };
-}
 
 // One row and one head of its keys, with the heads of queries from `begin` on.
 struct Task {
@@ -122,14 +120,14 @@ static void forward(const Task &at, const Room &room, const Heads &q, const Head
           store(x + c, score);
           most = larger(score, most);
         }
-        float top = reduced<larger>(most);
+        float top = reduced(most, larger);
         for (i64 c = 0; c < seen; c += LANES) {
           Floats weight = exponential(load(x + c) - top);
           sum += weight;
           store(weights + c, rounded(weight));
         }
         std::fill(weights + seen, weights + keys, 0);
-        sums[i] = reduced<plus>(sum);
+        sums[i] = reduced(sum, plus);
         at.log(query, h) = top + std::log(sums[i]);
       }
       left = {(const u32 *)room.left, keys / 2, 1};
@@ -155,7 +153,7 @@ static void slopes(const Task &at, const Room &room, i64 h, i64 from, i64 querie
       store(weights + c, weight);
       sum += weight * load(given + c);
     }
-    float mean = reduced<plus>(sum);
+    float mean = reduced(sum, plus);
     for (i64 c = 0; c < keys; c += LANES) {
       Halves weight{}, slope{};
       if (c < seen) {

@@ -4,16 +4,19 @@
 """
 
 import logging
+import zlib
 from collections.abc import Callable, Sequence
 from ctypes import CDLL, POINTER, Structure, byref, c_float, c_int64, c_void_p
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 
 from preference.core.errors import first_line
 from preference.model.attention import written_out
@@ -32,7 +35,10 @@ def takes(query: Tensor, value: Tensor) -> bool:
 def attention(
     query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scaling: float | None
 ) -> Tensor:
-    """As `written_out.attention`, rounded elsewhere, in memory that grows with a row alone."""
+    """As `written_out.attention`, rounded elsewhere, in memory that grows with a row alone.
+
+    A bias is taken to be minus infinity after each position, and not read there.
+    """
     found = library()
     if found is None:
         raise RuntimeError("attention in C++ cannot be compiled here")
@@ -47,11 +53,14 @@ def library() -> CDLL | None:
     """
     try:
         found = compiled()
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ImportError, SubprocessError) as error:
         logging.warning("attention in C++ cannot be compiled here: %s", first_line(error))
         return None
+    # A layer's gradient checkpointing would run the layer again for what is kept here.
+    with saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+        apart = _apart(found)
     # A compiler that errs would not show in the log-probabilities of bf16.
-    if not (apart := _apart(found)) <= ROUNDING:
+    if not apart <= ROUNDING:
         logging.warning("attention in C++ is not taken: wrong by %.2g of its values", apart)
         return None
     logging.info("attention over packed rows is in C++, as torch's operations to %.0e", apart)
@@ -62,13 +71,16 @@ def compiled(*flags: str) -> CDLL:
     """The functions, with further flags for the compiler.
 
     Raises:
-        RuntimeError, OSError: there is none, or it knows something that these need not.
+        RuntimeError, OSError: there is none, or it cannot compile them.
     """
     from torch._inductor.codecache import CppCodeCache  # slow, and most runs do without
 
     source = "".join(Path(__file__).with_name(name).read_text() for name in SOURCES)
-    # Products and sums in one; two halves are read as a word.
-    flags = ("-ffp-contract=fast", "-fno-strict-aliasing", f"-DFILLED={FILLED}", *flags)
+    # Products and sums in one; two halves are read as a word; where hosts share what is compiled,
+    # another processor finds nothing.
+    processor = zlib.crc32(repr(sorted(torch.cpu.get_capabilities().items())).encode())
+    told = ("-ffp-contract=fast", "-fno-strict-aliasing", f"-DPROCESSOR={processor}")
+    flags = (*told, f"-DFILLED={FILLED}", *flags)
     found: CDLL = CppCodeCache.load(source, extra_flags=flags)
     found.room.argtypes, found.room.restype = [c_int64] * 3, c_int64
     found.attend.restype = found.differentiate.restype = None
@@ -84,17 +96,31 @@ def _attention(
     scaling: float | None,
 ) -> Tensor:
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    for span in spans:
-        positions = span.tokens + filling(span.tokens)
-        if span.bias is not None and span.bias.shape != (positions, positions):
-            raise ValueError(f"a bias of {tuple(span.bias.shape)} for {span.tokens} tokens")
-    if sum(span.tokens for span in spans) != query.shape[2]:
-        raise ValueError(f"the rows do not come to {query.shape[2]} tokens")
-    if query.shape[1] % key.shape[1] or key.shape[1] != value.shape[1]:
-        raise ValueError(f"{query.shape[1]} heads cannot share the keys of {key.shape[1]}")
+    _require_possible(query, key, value, spans)
     given = (_in_pairs(tensor.to(value.dtype)) for tensor in (query, key, value))
     found: Tensor = _FusedAttention.apply(library, *given, spans, scale)  # type: ignore[no-untyped-call]
     return found
+
+
+def _require_possible(query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span]) -> None:
+    """Raise a ValueError for what would be read from elsewhere in memory."""
+    batch, heads, tokens, width = query.shape
+    shared = key.shape[1]
+    if batch != 1 or key.shape != (1, shared, tokens, width) or value.shape[:3] != key.shape[:3]:
+        shapes = [tuple(tensor.shape) for tensor in (query, key, value)]
+        raise ValueError(f"queries, keys and values do not fit: {shapes}")
+    if heads % shared:
+        raise ValueError(f"{heads} heads cannot share the keys of {shared}")
+    if value.dtype != torch.bfloat16 or value.device.type != "cpu":
+        raise ValueError(f"values in {value.dtype} on {value.device}, not in bf16 on a CPU")
+    if sum(span.tokens for span in spans) != tokens:
+        raise ValueError(f"the rows do not come to {tokens} tokens")
+    for size, bias in spans:
+        square = (size + filling(size),) * 2
+        if bias is not None and not (
+            bias.shape == square and bias.dtype == torch.float32 and bias.is_contiguous()
+        ):
+            raise ValueError(f"a bias of {tuple(bias.shape)}, {bias.dtype}, for {size} tokens")
 
 
 def _in_pairs(tensor: Tensor) -> Tensor:
@@ -121,7 +147,7 @@ class _FusedAttention(torch.autograd.Function):
         _, heads, tokens, _ = query.shape
         # A token's heads end to end, as the layer goes on with them.
         out = value.new_empty(1, tokens, heads, value.shape[3])
-        logs = torch.empty(heads, tokens)
+        logs = torch.empty(heads, tokens, dtype=torch.float32, device="cpu")
         _call(library.attend, *ctx.given, logs, query, key, value, out.transpose(1, 2))
         ctx.save_for_backward(query, key, value, logs)
         return out
@@ -176,7 +202,7 @@ def _call(
     )
     threads = torch.get_num_threads()
     room = library.room(max(sizes), tensors[0].shape[3], tensors[2].shape[3])
-    scratch = torch.empty(threads, room, dtype=torch.uint8)
+    scratch = torch.empty(threads, room, dtype=torch.uint8, device="cpu")
     rows = _Rows(count, starts, biases, scale, logs.data_ptr(), threads, scratch.data_ptr())
     heads = (
         _Heads(x.data_ptr(), x.stride(2), x.stride(1), x.shape[1], x.shape[3]) for x in tensors
@@ -189,8 +215,10 @@ def _apart(library: CDLL) -> float:
     """How far outputs and gradients are from those written out, as a share of their norm."""
     # What training draws stays as it is.
     drawn = torch.Generator().manual_seed(0)
-    spans = [Span(67, None), Span(2, None)]
-    shapes = [(1, 4, 69, 32), (1, 2, 69, 32), (1, 2, 69, 16), (1, 69, 4, 16)]
+    bias = torch.full((32, 32), -torch.inf).triu_(1)
+    bias[20:, 10:20] = -torch.inf
+    spans = [Span(67, None), Span(30, bias)]
+    shapes = [(1, 4, 97, 32), (1, 2, 97, 32), (1, 2, 97, 16), (1, 97, 4, 16)]
     *given, direction = (torch.randn(shape, generator=drawn).bfloat16() for shape in shapes)
     query, key, value = (tensor.requires_grad_() for tensor in given)
     both = [
@@ -198,7 +226,6 @@ def _apart(library: CDLL) -> float:
         written_out.attention(query, key, value, spans, None),
     ]
     ours, theirs = ((x.detach(), *torch.autograd.grad(x, given, direction)) for x in both)
-    return max(
-        float((x.float() - y.float()).norm() / y.float().norm())
-        for x, y in zip(ours, theirs, strict=True)
-    )
+    pairs = [(x.float(), y.float()) for x, y in zip(ours, theirs, strict=True)]
+    # NaN if one is.
+    return float(torch.stack([(x - y).norm() / y.norm() for x, y in pairs]).max())

@@ -63,17 +63,18 @@ static inline Floats exponential(Floats x) {
   return x < -87.f ? Floats{} : sum * power;
 }
 
-static inline Floats plus(Floats a, Floats b) { return a + b; }
-static inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+constexpr auto plus = [](auto a, auto b) { return a + b; };
+constexpr auto larger = [](auto a, auto b) { return a > b ? a : b; };
 
-template <Floats (*both)(Floats, Floats)> static inline float reduced(Floats x) {
-#define WITH(...) x = both(x, __builtin_shufflevector(x, x, __VA_ARGS__))
-  WITH(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-  WITH(4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-  WITH(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  WITH(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#undef WITH
-  return x[0];
+template <class Both> static inline float reduced(Floats x, Both both) {
+  typedef float Eight __attribute__((vector_size(32))), Four __attribute__((vector_size(16)));
+  Eight eights[2];
+  std::memcpy(eights, &x, sizeof x);
+  Four fours[2];
+  Eight eight = both(eights[0], eights[1]);
+  std::memcpy(fours, &eight, sizeof eight);
+  Four four = both(fours[0], fours[1]);
+  return both(both(four[0], four[2]), both(four[1], four[3]));
 }
 
 // A product's left factor, in pairs along what is summed over: how far rows and pairs are apart.
