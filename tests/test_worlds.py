@@ -173,7 +173,8 @@ WAYS = {
     "fsdp-bf16": Way(shards=True, precision="bf16"),
     "ddp-compiled": Way(compiled=True),
     "fsdp-compiled": Way(shards=True, compiled=True),
-    "fsdp-bf16-compiled": Way(shards=True, precision="bf16", compiled=True, model=WIDE),
+    "fsdp-bf16-compiled": Way(shards=True, precision="bf16", compiled=True),
+    "fsdp-bf16-attention": Way(shards=True, precision="bf16", compiled=True, model=WIDE),
 }
 # Each process draws random numbers of its own, so that these are nobody else's trainings.
 DRAWING = {
@@ -183,7 +184,7 @@ DRAWING = {
     "fsdp-bf16-lora": Way(shards=True, precision="bf16", adapters=ADAPTERS, dropout=True),
     "ddp-lora-compiled": Way(adapters=ADAPTERS, dropout=True, compiled=True),
 }
-SHORT = ("ddp", "fsdp-bf16", "fsdp-dropout", "fsdp-bf16-compiled")
+SHORT = ("ddp", "fsdp-bf16", "fsdp-dropout", "fsdp-bf16-attention")
 
 
 def marked(values: Mapping[str, Any], short: tuple[str, ...]) -> list[Any]:

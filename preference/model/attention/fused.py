@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
-from preference.core.errors import first_line
+from preference.core.errors import one_line
 from preference.model.attention import written_out
 from preference.model.attention.packing import FILLED, Span, filling
 
@@ -28,8 +28,12 @@ ROUNDING = 0.02  # weights and gradients of 8 bits, which came to 0.004
 
 
 def takes(query: Tensor, value: Tensor) -> bool:
-    """Whether `attention` can be had for what `written_out` takes."""
-    return query.shape[-1] % WIDTHS == value.shape[-1] % WIDTHS == 0 and library() is not None
+    """Whether `attention` can be had for what `written_out` takes, and is faster.
+
+    Beside a matrix unit, which only torch's products have, it was not measured.
+    """
+    fit = query.shape[-1] % WIDTHS == value.shape[-1] % WIDTHS == 0
+    return fit and not _has_matrix_unit() and library() is not None
 
 
 def attention(
@@ -46,6 +50,11 @@ def attention(
 
 
 @cache
+def _has_matrix_unit() -> bool:
+    return bool(torch.cpu.get_capabilities().get("amx_tile"))
+
+
+@cache
 def library() -> CDLL | None:
     """The functions, compiled for this processor; None where that fails, which is said.
 
@@ -54,7 +63,7 @@ def library() -> CDLL | None:
     try:
         found = compiled()
     except (RuntimeError, OSError, ImportError, SubprocessError) as error:
-        logging.warning("attention in C++ cannot be compiled here: %s", first_line(error))
+        logging.warning("attention in C++ cannot be compiled here: %s", one_line(error))
         return None
     # A layer's gradient checkpointing would run the layer again for what is kept here.
     with saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
@@ -71,7 +80,7 @@ def compiled(*flags: str) -> CDLL:
     """The functions, with further flags for the compiler.
 
     Raises:
-        RuntimeError, OSError: there is none, or it cannot compile them.
+        RuntimeError, OSError, ImportError, SubprocessError: there is none, or it cannot do it.
     """
     from torch._inductor.codecache import CppCodeCache  # slow, and most runs do without
 
@@ -79,8 +88,8 @@ def compiled(*flags: str) -> CDLL:
     # Products and sums in one; two halves are read as a word; where hosts share what is compiled,
     # another processor finds nothing.
     processor = zlib.crc32(repr(sorted(torch.cpu.get_capabilities().items())).encode())
-    told = ("-ffp-contract=fast", "-fno-strict-aliasing", f"-DPROCESSOR={processor}")
-    flags = (*told, f"-DFILLED={FILLED}", *flags)
+    told = ("-ffp-contract=fast", "-fno-unsafe-math-optimizations", "-fno-strict-aliasing")
+    flags = (*told, f"-DPROCESSOR={processor}", f"-DFILLED={FILLED}", *flags)
     found: CDLL = CppCodeCache.load(source, extra_flags=flags)
     found.room.argtypes, found.room.restype = [c_int64] * 3, c_int64
     found.attend.restype = found.differentiate.restype = None
@@ -106,12 +115,14 @@ def _require_possible(query: Tensor, key: Tensor, value: Tensor, spans: Sequence
     """Raise a ValueError for what would be read from elsewhere in memory."""
     batch, heads, tokens, width = query.shape
     shared = key.shape[1]
-    if batch != 1 or key.shape != (1, shared, tokens, width) or value.shape[:3] != key.shape[:3]:
+    odd = width % WIDTHS or value.shape[3] % WIDTHS
+    like = key.shape == (1, shared, tokens, width) and value.shape[:3] == key.shape[:3]
+    if odd or batch != 1 or not like:
         shapes = [tuple(tensor.shape) for tensor in (query, key, value)]
         raise ValueError(f"queries, keys and values do not fit: {shapes}")
     if heads % shared:
         raise ValueError(f"{heads} heads cannot share the keys of {shared}")
-    if value.dtype != torch.bfloat16 or value.device.type != "cpu":
+    if value.dtype != torch.bfloat16 or any(x.device.type != "cpu" for x in (query, key, value)):
         raise ValueError(f"values in {value.dtype} on {value.device}, not in bf16 on a CPU")
     if sum(span.tokens for span in spans) != tokens:
         raise ValueError(f"the rows do not come to {tokens} tokens")

@@ -37,7 +37,7 @@ def by_row(
         query: (1, heads, tokens, width); `key` and `value` may have fewer heads.
         attention_mask: none; the packing says it all.
         packing: the rows; without it the batch is plain.
-        compiled: by what a C++ compiler makes of it, where it is faster.
+        compiled: by functions of C++, where they take such heads.
 
     Returns:
         (1, tokens, heads, width), and no weights.

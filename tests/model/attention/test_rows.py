@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preference.model.attention import rows, written_out
+from preference.model.attention import fused, rows, written_out
 from preference.model.attention.packing import Packing
 
 
@@ -74,8 +74,9 @@ def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
 
 @pytest.mark.parametrize(("width", "way"), [(32, "Fused"), (24, "")])
 def test_compiled_it_is_by_functions_of_cpp_where_they_take_such_heads(
-    width: int, way: str
+    width: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fused, "_has_matrix_unit", lambda: False)
     torch.manual_seed(0)
     drawn = [torch.randn(1, 2, 5, width).bfloat16().requires_grad_() for _ in range(3)]
     q, k, v = drawn
