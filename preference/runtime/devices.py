@@ -120,7 +120,12 @@ def tokens_per_batch(runtime: Runtime, accelerator: Accelerator, *, compiled: bo
         return 16384
     if compiled:
         return 4096
-    return 2048 if torch.cpu.get_capabilities().get("amx_tile") else 1344
+    return 2048 if has_matrix_unit() else 1344
+
+
+def has_matrix_unit() -> bool:
+    """Whether the CPU has one for products in bf16 (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_tile"))
 
 
 def context(accelerator: Accelerator) -> dict[str, str]:

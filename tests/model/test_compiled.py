@@ -103,7 +103,7 @@ def test_compiled_layers_have_attention_in_cpp(monkeypatch: pytest.MonkeyPatch) 
         return attention(*given)
 
     monkeypatch.setattr(fused, "attention", counted)
-    monkeypatch.setattr(fused, "_has_matrix_unit", lambda: False)
+    monkeypatch.setattr(devices, "has_matrix_unit", lambda: False)
     for abilities, dtype in ((PACKED, torch.bfloat16), (COMPILED, torch.float32)):
         found(scorer, abilities, 6, dtype)
         assert not calls

@@ -27,7 +27,7 @@ struct Rows {
   const i64 *starts;
   const float *const *biases;
   float scale, *logs;
-  i64 threads;
+  i64 threads, room;  // each has so many bytes of scratch
   char *scratch;
 };
 
@@ -204,14 +204,10 @@ extern "C" i64 room(i64 tokens, i64 width, i64 value_width) {
 
 template <class Do>
 static void each(const Rows &rows, const Heads &q, const Heads &k, const Heads &v, Do run) {
-  i64 longest = 0;
-  for (i64 row = 0; row < rows.rows; row++)
-    longest = std::max(longest, rows.starts[row + 1] - rows.starts[row]);
-  i64 bytes = room(longest, k.width, v.width);
 #pragma omp parallel for schedule(dynamic) num_threads(rows.threads)
   for (i64 task = 0; task < rows.rows * k.heads; task++) {
     Task at(rows, task / k.heads, task % k.heads, q.heads / k.heads);
-    char *scratch = rows.scratch + omp_get_thread_num() * bytes;
+    char *scratch = rows.scratch + omp_get_thread_num() * rows.room;
     run(at, Room(scratch, at.positions, k.width, v.width));
   }
 }

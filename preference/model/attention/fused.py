@@ -21,6 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from preference.core.errors import one_line
 from preference.model.attention import written_out
 from preference.model.attention.packing import FILLED, Span, filling
+from preference.runtime import devices
 
 SOURCES = ("products.h", "fused.cpp")
 WIDTHS = 16  # a head's width is a multiple of it
@@ -33,7 +34,7 @@ def takes(query: Tensor, value: Tensor) -> bool:
     Beside a matrix unit, which only torch's products have, it was not measured.
     """
     fit = query.shape[-1] % WIDTHS == value.shape[-1] % WIDTHS == 0
-    return fit and not _has_matrix_unit() and library() is not None
+    return fit and not devices.has_matrix_unit() and library() is not None
 
 
 def attention(
@@ -47,11 +48,6 @@ def attention(
     if found is None:
         raise RuntimeError("attention in C++ cannot be compiled here")
     return _attention(found, query, key, value, spans, scaling)
-
-
-@cache
-def _has_matrix_unit() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_tile"))
 
 
 @cache
@@ -193,6 +189,7 @@ class _Rows(Structure):
         ("scale", c_float),
         ("logs", c_void_p),
         ("threads", c_int64),
+        ("room", c_int64),
         ("scratch", c_void_p),
     ]
 
@@ -214,7 +211,8 @@ def _call(
     threads = torch.get_num_threads()
     room = library.room(max(sizes), tensors[0].shape[3], tensors[2].shape[3])
     scratch = torch.empty(threads, room, dtype=torch.uint8, device="cpu")
-    rows = _Rows(count, starts, biases, scale, logs.data_ptr(), threads, scratch.data_ptr())
+    each = threads, room, scratch.data_ptr()
+    rows = _Rows(count, starts, biases, scale, logs.data_ptr(), *each)
     heads = (
         _Heads(x.data_ptr(), x.stride(2), x.stride(1), x.shape[1], x.shape[3]) for x in tensors
     )

@@ -22,6 +22,7 @@ from torch._inductor import config as inductor
 
 from preference.model.attention import fused
 from preference.model.attention.packing import Span
+from preference.runtime import devices
 
 # As this processor has it, and as one has it that multiplies no bf16.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -45,7 +46,7 @@ def attention(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
 
 @pytest.fixture
 def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(fused, "_has_matrix_unit", lambda: False)
+    monkeypatch.setattr(devices, "has_matrix_unit", lambda: False)
     fused.library.cache_clear()
     yield
     fused.library.cache_clear()
@@ -261,7 +262,7 @@ def test_it_takes_heads_as_wide_as_a_vector_goes_into(monkeypatch: pytest.Monkey
     assert fused.takes(wide, wide)
     assert not fused.takes(narrow, wide)
     assert not fused.takes(wide, narrow)
-    monkeypatch.setattr(fused, "_has_matrix_unit", lambda: True)
+    monkeypatch.setattr(devices, "has_matrix_unit", lambda: True)
     assert not fused.takes(wide, wide)
 
 

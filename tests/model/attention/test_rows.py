@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preference.model.attention import fused, rows, written_out
+from preference.model.attention import rows, written_out
 from preference.model.attention.packing import Packing
+from preference.runtime import devices
 
 
 class Heads(nn.Module):
@@ -76,7 +77,7 @@ def test_bf16_on_a_cpu_is_written_out_and_differentiated_once() -> None:
 def test_compiled_it_is_by_functions_of_cpp_where_they_take_such_heads(
     width: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "_has_matrix_unit", lambda: False)
+    monkeypatch.setattr(devices, "has_matrix_unit", lambda: False)
     torch.manual_seed(0)
     drawn = [torch.randn(1, 2, 5, width).bfloat16().requires_grad_() for _ in range(3)]
     q, k, v = drawn
